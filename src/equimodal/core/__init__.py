@@ -1,0 +1,28 @@
+"""The four values that flow through a training step, the methods that change them, and the driver."""
+
+from .balanced import Balanced
+from .batch import Batch, Input, Padded
+from .gradients import TOTAL, Gradients
+from .method import Chain, DataInfo, During, Epoch, Method, Phase, Step
+from .output import Losses, Output
+from .task import Classification, Task
+
+__all__ = [
+    "TOTAL",
+    "Balanced",
+    "Batch",
+    "Chain",
+    "Classification",
+    "DataInfo",
+    "During",
+    "Epoch",
+    "Gradients",
+    "Input",
+    "Losses",
+    "Method",
+    "Output",
+    "Padded",
+    "Phase",
+    "Step",
+    "Task",
+]

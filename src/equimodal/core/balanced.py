@@ -1,0 +1,258 @@
+"""The driver: a model and the method that balances it. The only place that calls autograd."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from .. import distributed
+from ..errors import ConfigError
+from .batch import Batch
+from .gradients import TOTAL, Gradients
+from .method import DataInfo, Epoch, Method, Phase, Step
+from .output import Losses, Output
+from .task import Classification, Task
+
+if TYPE_CHECKING:
+    from ..models.multimodal import Multimodal
+
+__all__ = ["Balanced"]
+
+
+class Balanced(nn.Module):
+    """A model and the method that balances it: all that a training loop needs.
+
+    ::
+
+        learner = Balanced(model, IBML(), samples=len(train_set), epochs=20)
+        optimizer = SGD(learner.parameters(), lr=0.01, momentum=0.9)
+        for epoch in range(20):
+            learner.begin_epoch(epoch, train, val, optimizer)
+            for i, batch in enumerate(train):
+                for step in learner.steps(batch, epoch, i, len(train)):
+                    output = learner(step)
+                    losses = learner.losses(output, step)
+                    learner.backward(losses, output, step)
+                    optimizer.step(); optimizer.zero_grad()
+
+    Args:
+        model: encoders and a head.
+        method: `Method()` is joint training.
+        samples: N, for methods that keep a record per sample.
+        epochs: for methods and windows that depend on the run's length.
+        seed: of everything random inside a step.
+        task: what is learned; single-label classification by default.
+
+    Raises:
+        ConfigError: the method cannot balance this model, or lacks `samples` or `epochs`.
+    """
+
+    begun: Tensor
+
+    def __init__(
+        self,
+        model: Multimodal,
+        method: Method | None = None,
+        *,
+        samples: int | None = None,
+        epochs: int | None = None,
+        seed: int = 0,
+        task: Task | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.method = Method() if method is None else method
+        self.task = Classification() if task is None else task
+        self.seed = seed
+        # A buffer, so that a run that is resumed in the middle of an epoch does not begin it twice.
+        self.register_buffer("begun", torch.tensor(-1))
+        with torch.random.fork_rng(devices=[]):  # a method's own parameters leave the host's draws alone
+            torch.manual_seed(seed)
+            self.method.prepare(model, DataInfo(model.classes, self.task, samples, epochs))
+        self.method.to(next((p.device for p in model.parameters()), None))
+        self._trainable: dict[str, Tensor] = {}
+        self._parts = _Parts()
+
+    # The host calls these, in this order.
+
+    def begin_epoch(
+        self,
+        index: int,
+        train: Iterable[Batch] | None = None,
+        val: Iterable[Batch] | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:
+        """Start an epoch; does nothing for one that has begun already, so it may be called freely.
+
+        Raises:
+            ConfigError: the optimiser lacks a parameter of the method (build it from ``learner.parameters()``).
+        """
+        if optimizer is not None:
+            self._refuse_forgotten_parameters(optimizer)
+        if index > int(self.begun):
+            self.method.begin_epoch(
+                Epoch(index, self.model, self.task, train, val, optimizer, seed=self.seed)
+            )
+            self.begun.fill_(index)
+        self._trainable = {n: p for n, p in self.named_parameters() if p.requires_grad}
+
+    def rate(self, epoch: int) -> float:
+        """The method's multiplier of the learning rate, for `torch.optim.lr_scheduler.LambdaLR`."""
+        return self.method.rate(1.0, epoch)
+
+    def steps(
+        self, batch: Batch | Sequence[Batch], epoch: int, number: int = 0, of: int = 1
+    ) -> list[Step]:
+        """The steps that a batch receives: one per phase, and within a phase one per micro-batch.
+
+        Args:
+            batch: a batch, or micro-batches whose gradients are accumulated.
+            epoch: 0-based.
+            number: of the batch in its epoch, 0-based.
+            of: batches in the epoch.
+        """
+        micro_batches = [batch] if isinstance(batch, Batch) else list(batch)
+        counts = _counts(micro_batches)
+        everyone = Phase(train=tuple(self.model.modalities))
+        notes: dict[str, Tensor] = {}
+        found = []
+        for phase in self.method.phases([everyone], epoch):
+            for i, part in enumerate(micro_batches):
+                last = i == len(micro_batches) - 1
+                step = Step(
+                    part, phase, self.model, self.task, epoch, number, number / of, last,
+                    counts, self.seed, 0, i, notes,
+                )  # fmt: skip
+                found.append(replace(step, batch=self.method.inputs(part, step)))
+        return found
+
+    def forward(self, step: Step) -> Output:
+        """Model, then the method's `outputs`."""
+        return self.method.outputs(self.model(step.batch, step.phase), step)
+
+    def losses(self, output: Output, step: Step) -> Losses:
+        """The task's loss, then the method's `losses`; their sum is minimised."""
+        losses = self.method.losses(self.task.losses(output, step), output, step)
+        for name, value in losses.items():
+            step.note(f"loss/{name}", value)
+        return losses
+
+    def backward(
+        self,
+        losses: Losses,
+        output: Output,
+        step: Step,
+        backward: Callable[..., object] = Tensor.backward,
+    ) -> None:
+        """Autograd, average over processes, the method's `gradients` and `observe`, and the result in ``p.grad``.
+
+        Args:
+            backward: the host's own, such as ``fabric.backward``; called as ``backward(loss)``, or with
+                ``retain_graph=True`` where the method needs one gradient per loss.
+        """
+        if not self._trainable:
+            self._trainable = {n: p for n, p in self.named_parameters() if p.requires_grad}
+        if self.method.wants_rows(step.epoch):
+            self._backward_rows(losses, backward)
+        else:
+            total = functools.reduce(operator.add, losses.values())
+            if total.requires_grad:
+                backward(total)
+        self._parts.add(output, step.batch)
+        if step.last:
+            self._finish(step)
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> Output:
+        """What the trained model says, in evaluation mode, of clean inputs."""
+        training = self.training
+        self.eval()
+        phase = Phase(train=tuple(self.model.modalities))
+        step = Step(batch, phase, self.model, self.task, max(int(self.begun), 0), seed=self.seed)
+        output = self(step)
+        self.train(training)
+        return output
+
+    # Inside.
+
+    def _backward_rows(self, losses: Losses, backward: Callable[..., object]) -> None:
+        names = list(losses)
+        for name in names:
+            if losses[name].requires_grad:
+                backward(losses[name], retain_graph=name != names[-1])
+            row = self._parts.rows.setdefault(name, {})
+            for parameter_name, parameter in self._trainable.items():
+                if parameter.grad is not None:
+                    held = row.get(parameter_name)
+                    row[parameter_name] = (
+                        parameter.grad if held is None else held + parameter.grad
+                    )
+                    parameter.grad = None
+
+    def _finish(self, step: Step) -> None:
+        parts, self._parts = self._parts, _Parts()
+        output = Output.concatenate(parts.outputs)
+        step = replace(step, batch=Batch.concatenate(parts.batches))
+        parameters = list(self._trainable.values())
+        grads = [p.grad for p in parameters]
+        rows = parts.rows or {TOTAL: self._named(grads)}
+        rows = {name: self._averaged(row) for name, row in rows.items()}
+        gradients = Gradients(rows, {p: name for name, p in self._trainable.items()})
+        with torch.no_grad():
+            gradients = self.method.gradients(gradients, output, step)
+            self.method.observe(output, gradients, step)
+        final = gradients.sum().rows[TOTAL]
+        for name, parameter in self._trainable.items():
+            parameter.grad = final.get(name)
+
+    def _named(self, grads: Sequence[Tensor | None]) -> dict[str, Tensor]:
+        return {
+            name: grad
+            for name, grad in zip(self._trainable, grads, strict=True)
+            if grad is not None
+        }
+
+    def _averaged(self, row: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if distributed.processes() == 1:
+            return dict(row)
+        here = [row.get(name) for name in self._trainable]
+        return self._named(distributed.average_gradients(here, list(self._trainable.values())))
+
+    def _refuse_forgotten_parameters(self, optimizer: torch.optim.Optimizer) -> None:
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        forgotten = [
+            name
+            for name, p in self.method.named_parameters()
+            if p.requires_grad and id(p) not in held
+        ]
+        if forgotten:
+            raise ConfigError(
+                f"The optimiser lacks the method's parameter {forgotten[0]!r}: "
+                "build it from learner.parameters(), not from model.parameters()."
+            )
+
+
+class _Parts:
+    """What the micro-batches of a phase have left so far."""
+
+    def __init__(self) -> None:
+        self.outputs: list[Output] = []
+        self.batches: list[Batch] = []
+        self.rows: dict[str, dict[str, Tensor]] = {}
+
+    def add(self, output: Output, batch: Batch) -> None:
+        self.outputs.append(output.detach())
+        self.batches.append(batch)
+
+
+def _counts(batches: Sequence[Batch]) -> dict[str, int]:
+    counts = {"": sum(len(batch) for batch in batches)}
+    for modality in batches[0].modalities:
+        counts[modality] = sum(batch.count(modality) for batch in batches)
+    return counts

@@ -1,0 +1,215 @@
+"""What goes into a training step: inputs of several modalities, targets, and who is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+
+__all__ = ["Batch", "Input", "Padded"]
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Sequences of different lengths, padded at the end.
+
+    Attributes:
+        values: [B, T, ...], of floating type, or token ids of integer type.
+        lengths: [B], integers between 1 and T.
+    """
+
+    values: Tensor
+    lengths: Tensor
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
+    def __getitem__(self, rows: Tensor) -> Padded:
+        return Padded(self.values[rows], self.lengths[rows])
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Padded:
+        return Padded(
+            self.values.to(device, non_blocking=non_blocking),
+            self.lengths.to(device, non_blocking=non_blocking),
+        )
+
+
+Input = Tensor | Padded
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples of one or more modalities.
+
+    Attributes:
+        inputs: for each modality a tensor [B, ...] or `Padded`; rows of a missing modality hold any finite placeholder.
+        target: [B] class ids, or None in prediction.
+        index: [B] stable positions of the samples in their data set, or None where there are none.
+        present: for each modality [B] booleans; a modality that is not named is present in every sample.
+        rows: for each modality in `present` the positions of its present rows. Computed here once, on the CPU, so that
+            no later step has to ask the device how many there are; leave it out.
+
+    Raises:
+        DataError: the modalities, the target and the index do not have the same number of samples.
+    """
+
+    inputs: Mapping[str, Input]
+    target: Tensor | None = None
+    index: Tensor | None = None
+    present: Mapping[str, Tensor] = field(default_factory=dict)
+    rows: Mapping[str, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if self.rows is not None:  # moved or changed from a batch that was checked already
+            return
+        sizes = {f"input {name!r}": len(value) for name, value in self.inputs.items()}
+        sizes |= {f"present[{name!r}]": len(value) for name, value in self.present.items()}
+        sizes |= {
+            name: len(value)
+            for name, value in (("target", self.target), ("index", self.index))
+            if value is not None
+        }
+        if len(set(sizes.values())) > 1:
+            raise DataError(
+                f"A batch needs the same number of samples everywhere; here it has {sizes}."
+            )
+        if unknown := sorted(set(self.present) - set(self.inputs)):
+            raise DataError(
+                f"A batch says who is present for {unknown}, which are not among its inputs {sorted(self.inputs)}."
+            )
+        present = {
+            name: mask.bool() for name, mask in self.present.items() if not bool(mask.all())
+        }
+        object.__setattr__(self, "present", present)
+        object.__setattr__(
+            self, "rows", {name: mask.nonzero().squeeze(1) for name, mask in present.items()}
+        )
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self.inputs)
+
+    @property
+    def device(self) -> torch.device:
+        first = next(iter(self.inputs.values()))
+        return first.values.device if isinstance(first, Padded) else first.device
+
+    def mask(self, modality: str) -> Tensor:
+        """[B] booleans: which samples have this modality."""
+        if modality in self.present:
+            return self.present[modality]
+        there = modality in self.inputs
+        return torch.full((len(self),), there, dtype=torch.bool, device=self.device)
+
+    def count(self, modality: str) -> int:
+        """How many samples have this modality; known without asking the device."""
+        if self.rows is not None and modality in self.rows:
+            return len(self.rows[modality])
+        return len(self) if modality in self.inputs else 0
+
+    def complete(self, modalities: Iterable[str]) -> bool:
+        """Whether every sample has all of these modalities; known without asking the device."""
+        return all(self.count(modality) == len(self) for modality in modalities)
+
+    def with_inputs(self, inputs: Mapping[str, Input]) -> Batch:
+        """The same samples with other inputs."""
+        return replace(self, inputs=dict(inputs))
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch on another device; nothing is computed there."""
+
+        def moved(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {
+                name: value.to(device, non_blocking=non_blocking) for name, value in values.items()
+            }
+
+        return Batch(
+            {
+                name: value.to(device, non_blocking=non_blocking)
+                for name, value in self.inputs.items()
+            },
+            None if self.target is None else self.target.to(device, non_blocking=non_blocking),
+            None if self.index is None else self.index.to(device, non_blocking=non_blocking),
+            moved(self.present),
+            moved(self.rows or {}),
+        )
+
+    def select(self, keep: Sequence[int] | slice) -> Batch:
+        """The samples at the given positions, as a batch of its own."""
+        rows = torch.arange(len(self))[keep] if isinstance(keep, slice) else torch.tensor(keep)
+        rows = rows.to(self.device)
+        return Batch(
+            {name: value[rows] for name, value in self.inputs.items()},
+            None if self.target is None else self.target[rows],
+            None if self.index is None else self.index[rows],
+            {name: mask[rows] for name, mask in self.present.items()},
+        )
+
+    def pin_memory(self) -> Batch:
+        """For `torch.utils.data.DataLoader(pin_memory=True)`."""
+
+        def pinned(value: Input) -> Input:
+            if isinstance(value, Padded):
+                return Padded(value.values.pin_memory(), value.lengths.pin_memory())
+            return value.pin_memory()
+
+        return replace(
+            self,
+            inputs={name: pinned(value) for name, value in self.inputs.items()},
+            target=None if self.target is None else self.target.pin_memory(),
+            index=None if self.index is None else self.index.pin_memory(),
+        )
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[Batch]) -> Batch:
+        """One batch of all samples, in order; sequences are padded to the longest."""
+        if len(batches) == 1:
+            return batches[0]
+        modalities = batches[0].modalities
+        masked = {name for batch in batches for name in batch.present}
+        present = {name: torch.cat([b.mask(name) for b in batches]) for name in masked}
+        offsets = [sum(len(b) for b in batches[:i]) for i in range(len(batches))]
+
+        def rows(batch: Batch, name: str) -> Tensor:
+            known = batch.rows or {}
+            return known[name] if name in known else torch.arange(len(batch), device=batch.device)
+
+        return cls(
+            {name: _concatenate([b.inputs[name] for b in batches]) for name in modalities},
+            _maybe([b.target for b in batches]),
+            _maybe([b.index for b in batches]),
+            present,
+            {
+                name: torch.cat(
+                    [rows(b, name) + start for b, start in zip(batches, offsets, strict=True)]
+                )
+                for name in masked
+            },
+        )
+
+
+def _maybe(parts: Sequence[Tensor | None]) -> Tensor | None:
+    there = [part for part in parts if part is not None]
+    return torch.cat(there) if len(there) == len(parts) else None
+
+
+def _concatenate(parts: Sequence[Input]) -> Input:
+    tensors = [part for part in parts if isinstance(part, Tensor)]
+    if len(tensors) == len(parts):
+        return torch.cat(tensors)
+    padded = [part for part in parts if isinstance(part, Padded)]
+    longest = max(part.values.shape[1] for part in padded)
+    wide = [
+        torch.nn.functional.pad(
+            p.values, [0, 0] * (p.values.ndim - 2) + [0, longest - p.values.shape[1]]
+        )
+        for p in padded
+    ]
+    return Padded(torch.cat(wide), torch.cat([part.lengths for part in padded]))

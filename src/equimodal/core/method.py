@@ -1,0 +1,466 @@
+"""A balancing method: a change to what flows through a training step.
+
+Four things flow through a step: inputs, outputs, losses, gradients. A method overrides the hooks of those that it
+changes, and what it overrides says what kind of method it is. Every hook has the same type in and out and is the
+identity by default, so joint training is `Method()` itself, ``A + B`` is composition and ``A.during(a, b)`` a window.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from .. import distributed
+from ..errors import ConfigError
+from .batch import Batch
+from .gradients import Gradients
+from .output import Losses, Output
+from .task import Task
+
+if TYPE_CHECKING:
+    from ..models.multimodal import Multimodal
+
+__all__ = ["Chain", "DataInfo", "During", "Epoch", "Method", "Phase", "Step"]
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What a method may know of the run before it starts.
+
+    Attributes:
+        classes: C.
+        samples: N, the number of training samples; None if the stream has no end or no index.
+        epochs: the length of the run; None if unknown.
+        task: what is learned.
+    """
+
+    classes: int
+    task: Task
+    samples: int | None = None
+    epochs: int | None = None
+
+    def need_samples(self, who: str) -> int:
+        """N, or a refusal that says how to give it."""
+        if self.samples is None:
+            raise ConfigError(f"{who} keeps a record per sample: say Balanced(..., samples=N).")
+        return self.samples
+
+    def need_epochs(self, who: str) -> int:
+        """The length of the run, or a refusal that says how to give it."""
+        if self.epochs is None:
+            raise ConfigError(f"{who} depends on the run's length: say Balanced(..., epochs=N).")
+        return self.epochs
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One of the optimiser updates that a batch receives.
+
+    Attributes:
+        train: the modalities whose encoders run with gradients.
+        frozen: the modalities whose encoders run without.
+        name: tells phases of one batch apart.
+    """
+
+    train: tuple[str, ...]
+    frozen: tuple[str, ...] = ()
+    name: str = "joint"
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where training is: one batch (or micro-batch) in one phase.
+
+    Attributes:
+        batch: what the encoders see, after every method's `inputs`.
+        phase: the update that it belongs to.
+        model: the model that is trained.
+        task: what is learned.
+        epoch: 0-based.
+        number: of the batch in its epoch, 0-based.
+        progress: through the epoch, in [0, 1).
+        last: whether this is the last micro-batch of the phase, after which gradients are final.
+        counts: how many samples the phase's whole batch has here ("" ) and with each modality.
+        seed, position, micro: what tells random draws apart.
+        notes: what methods noted; read by `observe`, never by the training itself.
+    """
+
+    batch: Batch
+    phase: Phase
+    model: Multimodal
+    task: Task
+    epoch: int = 0
+    number: int = 0
+    progress: float = 0.0
+    last: bool = True
+    counts: Mapping[str, int] = field(default_factory=dict)
+    seed: int = 0
+    position: int = 0
+    micro: int = 0
+    notes: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def target(self) -> Tensor:
+        """[B] the targets, which training always has."""
+        assert self.batch.target is not None
+        return self.batch.target
+
+    def mean(
+        self, values: Tensor, modality: str | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """The mean over the global batch, as this process's and this micro-batch's part of it.
+
+        The parts of all micro-batches sum, and those of all processes average, to the mean over all samples.
+
+        Args:
+            values: [B], one per sample.
+            modality: only over the samples that have this modality.
+            mask: [B] booleans, only over these samples of the micro-batch, which then weighs by its size.
+        """
+        if modality is not None:
+            mask = self.batch.present.get(modality)
+            count: int | Tensor = self.counts.get(modality, self.batch.count(modality))
+        elif mask is not None:
+            count = mask.sum().to(values.dtype)
+        else:
+            count = self.counts.get("", len(self.batch))
+        if mask is not None:
+            values = torch.where(mask, values, values.new_zeros(()))
+        total = values.sum() * self._share() if isinstance(count, Tensor) else values.sum()
+        if distributed.processes() > 1:
+            count = distributed.sum(torch.as_tensor(count, device=values.device).to(values.dtype))
+            total = total * distributed.processes()
+        if isinstance(count, Tensor):
+            return total / count.clamp(min=1)
+        return total / max(count, 1)
+
+    def _share(self) -> float:
+        return len(self.batch) / self.counts.get("", len(self.batch))
+
+    def note(self, name: str, value: Tensor) -> None:
+        """Write down a figure for diagnostics; never influences training."""
+        self.notes[name] = value.detach()
+
+    def generator(self, purpose: str, per_process: bool = False) -> torch.Generator:
+        """Random numbers that depend only on the seed, the purpose and where training is: nothing to save."""
+        process = distributed.rank() if per_process else -1
+        where = (self.epoch, self.number, self.phase.name, self.micro, process)
+        return _generator(self.batch.device, self.seed, purpose, self.position, *where)
+
+    def at(self, offset: int) -> Step:
+        """This step as seen by the method `offset` places further in the chain."""
+        return replace(self, position=self.position + offset) if offset else self
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The start of an epoch.
+
+    Attributes:
+        index: 0-based.
+        model: the model that is trained; a method may edit it only if `active`.
+        train: an iterable of training batches, or None; reading it does not move the training position.
+        val: likewise for validation.
+        optimizer: may be cleared of its state, only if `active`.
+        active: False outside a method's window.
+    """
+
+    index: int
+    model: Multimodal
+    task: Task
+    train: Iterable[Batch] | None = None
+    val: Iterable[Batch] | None = None
+    optimizer: torch.optim.Optimizer | None = None
+    active: bool = True
+    seed: int = 0
+    position: int = 0
+
+    def generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+        """Random numbers that depend only on the seed, the purpose and the epoch."""
+        return _generator(torch.device(device), self.seed, purpose, self.position, self.index)
+
+    def at(self, offset: int) -> Epoch:
+        """This epoch as seen by the method `offset` places further in the chain."""
+        return replace(self, position=self.position + offset) if offset else self
+
+
+def _generator(device: torch.device, *key: object) -> torch.Generator:
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+class Method(nn.Module):
+    """A balancing method; by itself the identity, that is joint training.
+
+    Hyper-parameters are keyword arguments, kept as attributes of the same name, so that a method can say the
+    `expression` that builds it.
+    """
+
+    per_loss_gradients: ClassVar[bool] = False  # one gradient row per named loss: a backward each
+    keeps_rows: ClassVar[bool] = True  # `gradients` treats every row alike, so rows may still follow
+    changes_prediction: ClassVar[bool] = False  # refuses .during
+    head: ClassVar[str | None] = None  # the head that is built when the user names none
+    neutral: ClassVar[str | None] = None  # "setting = other method"
+    search_space: ClassVar[Mapping[str, Any]] = {}  # what tuning may vary
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    # What flows: pure; return a new value, touch no state, mutate nothing.
+
+    def inputs(self, batch: Batch, step: Step) -> Batch:
+        """In training only: what the encoders see."""
+        return batch
+
+    def outputs(self, output: Output, step: Step) -> Output:
+        """The same values in training and evaluation; in training it may reroute gradients."""
+        return output
+
+    def losses(self, losses: Losses, output: Output, step: Step) -> Losses:
+        """Named losses, whose sum is minimised."""
+        return losses
+
+    def gradients(self, grads: Gradients, output: Output, step: Step) -> Gradients:
+        """The gradients that the optimiser sees, after averaging over processes."""
+        return grads
+
+    # When it flows: pure functions of the epoch.
+
+    def phases(self, phases: Sequence[Phase], epoch: int) -> Sequence[Phase]:
+        """The optimiser updates that one batch receives."""
+        return phases
+
+    def rate(self, rate: float, epoch: int) -> float:
+        """The multiplier of the learning rate."""
+        return rate
+
+    # What is remembered: the only places that write, and only into buffers, parameters and submodules of fixed size.
+
+    def prepare(self, model: Multimodal, data: DataInfo) -> None:
+        """Once, before training: create state; refuse, in one sentence, what cannot be balanced."""
+
+    def begin_epoch(self, epoch: Epoch) -> None:
+        """At the start of each epoch: the only hook that may edit the model or clear the optimiser's state."""
+
+    def observe(self, output: Output, grads: Gradients, step: Step) -> None:
+        """After an update's gradients are final."""
+
+    # Composition.
+
+    def __add__(self, other: Method) -> Method:
+        if type(other) is Method:
+            return self
+        return other if type(self) is Method else Chain(self, other)
+
+    def during(self, start: int | float, end: int | float) -> Method:
+        """This method in the epochs start ≤ epoch < end only; it always remembers.
+
+        Args:
+            start, end: an integer counts epochs, a float in [0, 1] is a fraction of the run.
+        """
+        return During(self, start, end)
+
+    def wants_rows(self, epoch: int) -> bool:
+        """Whether this epoch needs one gradient row per named loss."""
+        return self.per_loss_gradients
+
+    def parts(self) -> tuple[Method, ...]:
+        """What a chain of this method has in a row; a method in a window is one part."""
+        return (self,)
+
+    def leaves(self) -> tuple[Method, ...]:
+        """The methods proper that this one is made of, in order, without chains and windows."""
+        return (self,)
+
+    def expression(self) -> str:
+        """The text that builds this method, with the options that differ from their defaults."""
+        cls = type(self)
+        name = expression_name(cls)
+        options = [
+            f"{option}={getattr(self, option)!r}"
+            for option, parameter in inspect.signature(cls).parameters.items()
+            if getattr(self, option) != parameter.default
+        ]
+        return f"{name}({', '.join(options)})"
+
+
+def expression_name(cls: type) -> str:
+    """How expressions call a class: the library's own by the name of their file, others as ``module:Class``."""
+    if cls is Method:
+        return "joint"
+    if cls.__module__.startswith("equimodal."):
+        return cls.__module__.rsplit(".", 1)[-1]
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+class Chain(Method):
+    """Methods one after another: each sees what the one before it returned. Chains of chains are flat.
+
+    Raises:
+        ConfigError: two methods ask for one gradient row per loss, or one stands before that would mix the rows.
+    """
+
+    def __init__(self, *methods: Method) -> None:
+        super().__init__()
+        flat = [part for method in methods for part in method.parts() if type(part) is not Method]
+        self.methods = nn.ModuleList(flat)
+        self._refuse_lost_rows(flat)
+
+    @staticmethod
+    def _refuse_lost_rows(methods: Sequence[Method]) -> None:
+        asking = [
+            i
+            for i, method in enumerate(methods)
+            if any(leaf.per_loss_gradients for leaf in method.leaves())
+        ]
+        if len(asking) > 1:
+            names = " and ".join(methods[i].expression() for i in asking)
+            raise ConfigError(f"Only one method can work on the gradient of each loss; here do {names}.")
+        for i in asking:
+            for before in methods[:i]:
+                if not all(leaf.keeps_rows for leaf in before.leaves()):
+                    raise ConfigError(
+                        f"{methods[i].expression()} needs the gradient of each loss: "
+                        f"put it before {before.expression()}."
+                    )
+
+    def _each(self) -> Iterable[tuple[Method, int]]:
+        offset = 0
+        for method in self.methods:
+            assert isinstance(method, Method)
+            yield method, offset
+            offset += len(method.leaves())
+
+    def inputs(self, batch: Batch, step: Step) -> Batch:
+        for method, offset in self._each():
+            batch = method.inputs(batch, replace(step, batch=batch).at(offset))
+        return batch
+
+    def outputs(self, output: Output, step: Step) -> Output:
+        for method, offset in self._each():
+            output = method.outputs(output, step.at(offset))
+        return output
+
+    def losses(self, losses: Losses, output: Output, step: Step) -> Losses:
+        for method, offset in self._each():
+            losses = method.losses(losses, output, step.at(offset))
+        return losses
+
+    def gradients(self, grads: Gradients, output: Output, step: Step) -> Gradients:
+        for method, offset in self._each():
+            grads = method.gradients(grads, output, step.at(offset))
+        return grads
+
+    def phases(self, phases: Sequence[Phase], epoch: int) -> Sequence[Phase]:
+        for method, _ in self._each():
+            phases = method.phases(phases, epoch)
+        return phases
+
+    def rate(self, rate: float, epoch: int) -> float:
+        for method, _ in self._each():
+            rate = method.rate(rate, epoch)
+        return rate
+
+    def prepare(self, model: Multimodal, data: DataInfo) -> None:
+        for method, _ in self._each():
+            method.prepare(model, data)
+
+    def begin_epoch(self, epoch: Epoch) -> None:
+        for method, offset in self._each():
+            method.begin_epoch(epoch.at(offset))
+
+    def observe(self, output: Output, grads: Gradients, step: Step) -> None:
+        for method, offset in self._each():
+            method.observe(output, grads, step.at(offset))
+
+    def wants_rows(self, epoch: int) -> bool:
+        return any(method.wants_rows(epoch) for method, _ in self._each())
+
+    def parts(self) -> tuple[Method, ...]:
+        return tuple(method for method, _ in self._each())
+
+    def leaves(self) -> tuple[Method, ...]:
+        return tuple(leaf for method, _ in self._each() for leaf in method.leaves())
+
+    def expression(self) -> str:
+        return " + ".join(method.expression() for method, _ in self._each())
+
+
+class During(Method):
+    """A method in a window of epochs: outside it nothing is changed, but everything is remembered.
+
+    Raises:
+        ConfigError: the window is no window, or the method changes the prediction, which cannot change with the epoch.
+    """
+
+    def __init__(self, method: Method, start: int | float, end: int | float) -> None:
+        super().__init__()
+        if any(leaf.changes_prediction for leaf in method.leaves()):
+            raise ConfigError(
+                f"{method.expression()} changes the prediction itself, so it cannot have a window of epochs."
+            )
+        for bound in (start, end):
+            if bound < 0 or (isinstance(bound, float) and bound > 1):
+                raise ConfigError(
+                    f".during({start}, {end}): an integer counts epochs, a float in [0, 1] is a fraction of the run."
+                )
+        self.method = method
+        self.start, self.end = start, end
+        self._window: tuple[float, float] | None = None
+
+    def _active(self, epoch: int) -> bool:
+        assert self._window is not None, "prepare() comes first"
+        return self._window[0] <= epoch < self._window[1]
+
+    def prepare(self, model: Multimodal, data: DataInfo) -> None:
+        def resolved(bound: int | float) -> float:
+            if isinstance(bound, int):
+                return bound
+            # 9 digits: 0.57 of 100 epochs is epoch 57, not 56.99999999999999
+            return round(bound * data.need_epochs(f".during({self.start}, {self.end})"), 9)
+
+        self._window = resolved(self.start), resolved(self.end)
+        self.method.prepare(model, data)
+
+    def inputs(self, batch: Batch, step: Step) -> Batch:
+        return self.method.inputs(batch, step) if self._active(step.epoch) else batch
+
+    def outputs(self, output: Output, step: Step) -> Output:
+        return self.method.outputs(output, step) if self._active(step.epoch) else output
+
+    def losses(self, losses: Losses, output: Output, step: Step) -> Losses:
+        return self.method.losses(losses, output, step) if self._active(step.epoch) else losses
+
+    def gradients(self, grads: Gradients, output: Output, step: Step) -> Gradients:
+        return self.method.gradients(grads, output, step) if self._active(step.epoch) else grads
+
+    def phases(self, phases: Sequence[Phase], epoch: int) -> Sequence[Phase]:
+        return self.method.phases(phases, epoch) if self._active(epoch) else phases
+
+    def rate(self, rate: float, epoch: int) -> float:
+        return self.method.rate(rate, epoch) if self._active(epoch) else rate
+
+    def begin_epoch(self, epoch: Epoch) -> None:
+        active = epoch.active and self._active(epoch.index)
+        self.method.begin_epoch(replace(epoch, active=active))
+
+    def observe(self, output: Output, grads: Gradients, step: Step) -> None:
+        self.method.observe(output, grads, step)
+
+    def wants_rows(self, epoch: int) -> bool:
+        return self._active(epoch) and self.method.wants_rows(epoch)
+
+    def leaves(self) -> tuple[Method, ...]:
+        return self.method.leaves()
+
+    def expression(self) -> str:
+        inner = self.method.expression()
+        inner = f"({inner})" if " + " in inner else inner
+        return f"{inner}.during({self.start}, {self.end})"
+

@@ -1,0 +1,49 @@
+"""What is learned: the loss, the confidence that balancing methods read, and what counts as right."""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .method import Step
+    from .output import Losses, Output
+
+__all__ = ["Classification", "Task"]
+
+
+class Task(abc.ABC):
+    """Owns the loss, the confidence and the notion of a correct answer; methods never compute them by themselves."""
+
+    @abc.abstractmethod
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """[B]: the loss of each sample; `prediction` is [B, C]."""
+
+    @abc.abstractmethod
+    def confidence(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """[B] in [0, 1]: how much of its belief a prediction puts on the truth."""
+
+    @abc.abstractmethod
+    def correct(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """[B] booleans: which predictions are right."""
+
+    def losses(self, output: Output, step: Step) -> Losses:
+        """``{"task": the mean loss of the fused prediction}``."""
+        assert step.batch.target is not None
+        return {"task": step.mean(self.loss(output.fused, step.batch.target))}
+
+
+class Classification(Task):
+    """One label per sample: cross-entropy; the confidence is the probability of the true class."""
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(prediction, target, reduction="none")
+
+    def confidence(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return prediction.softmax(1).gather(1, target[:, None]).squeeze(1)
+
+    def correct(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return prediction.argmax(1) == target

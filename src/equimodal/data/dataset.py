@@ -1,0 +1,287 @@
+"""What a data set is: samples by position, some of which may lack a modality."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ..core.batch import Batch, Input, Padded
+from ..errors import ConfigError, DataError, nearest
+from .draws import numpy_generator
+
+__all__ = ["Arrays", "Dataset", "Sample", "Transform", "collate", "known_modalities"]
+
+Transform = Callable[[Tensor, np.random.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample.
+
+    Attributes:
+        inputs: for each modality that the sample has, one tensor; a modality that it lacks is not named.
+        target: class id.
+        index: stable position in its data set.
+    """
+
+    inputs: Mapping[str, Tensor]
+    target: int
+    index: int
+
+
+class Dataset(torch.utils.data.Dataset[Sample], ABC):
+    """Samples of several modalities with one class each, by position.
+
+    Attributes:
+        modalities: their names, in order.
+        classes: the names of the classes; a target is a position in them.
+        targets: [N] class ids.
+        shapes: for each modality the shape of one sample; -1 in the first place marks sequences of different lengths.
+        present: for each modality that some sample lacks, [N] booleans.
+    """
+
+    modalities: tuple[str, ...]
+    classes: tuple[str, ...]
+    targets: Tensor
+    shapes: Mapping[str, tuple[int, ...]]
+    present: Mapping[str, Tensor]
+
+    @abstractmethod
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """The sample at a position, as it is seen in the given epoch (which matters only to augmentation)."""
+
+    @abstractmethod
+    def subset(self, rows: Sequence[int] | Tensor) -> Dataset:
+        """The samples at the given positions as a data set of its own, whose positions count from 0."""
+
+    @abstractmethod
+    def only(self, modalities: Sequence[str]) -> Dataset:
+        """The same samples with some of the modalities, in the given order."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """SHA-256 (hexadecimal) of everything that the data set holds."""
+
+    def fetch(self, indices: Sequence[int] | Tensor, epoch: int = 0) -> Batch:
+        """The samples at the given positions as a batch."""
+        return collate([self.sample(int(i), epoch) for i in indices], self.shapes)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.sample(index)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """For each class the number of samples."""
+        counts = torch.bincount(self.targets, minlength=len(self.classes)).tolist()
+        return dict(zip(self.classes, counts, strict=True))
+
+    @property
+    def missing(self) -> dict[str, float]:
+        """For each modality the fraction of samples that lack it."""
+        rates = {name: 1 - float(mask.double().mean()) for name, mask in self.present.items()}
+        return {name: rates.get(name, 0.0) for name in self.modalities}
+
+
+def known_modalities(names: Sequence[str], known: Sequence[str], of: str) -> tuple[str, ...]:
+    """The names, checked against those that there are.
+
+    Raises:
+        ConfigError: there are none, one is unknown, or one is named twice.
+    """
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"{of} has no modality {name!r}; {nearest(name, known)}")
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(
+            f"Modalities must be one or more different names of {', '.join(known)}; here {', '.join(names) or 'none'}."
+        )
+    return tuple(names)
+
+
+class Arrays(Dataset):
+    """A data set in memory.
+
+    Args:
+        inputs: for each modality an array [N, ...].
+        targets: [N] class ids.
+        classes: the names of the classes.
+        present: for each modality that some sample lacks, [N] booleans; what the array holds in such a row is ignored.
+        transforms: for a modality, how the stored value of one sample becomes what the encoder sees; receives the value
+            and a generator that is a function of (seed, modality, epoch, index).
+        seed: of the transforms.
+
+    Raises:
+        DataError: lengths differ, a value is not finite, a label is outside the classes.
+    """
+
+    def __init__(
+        self,
+        inputs: Mapping[str, ArrayLike | Tensor],
+        targets: ArrayLike | Tensor,
+        classes: Sequence[str],
+        *,
+        present: Mapping[str, ArrayLike | Tensor] | None = None,
+        transforms: Mapping[str, Transform] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.inputs = {name: torch.as_tensor(values) for name, values in inputs.items()}
+        self.targets = torch.as_tensor(targets, dtype=torch.long)
+        self.modalities = tuple(self.inputs)
+        self.classes = tuple(classes)
+        masks = {n: torch.as_tensor(m, dtype=torch.bool) for n, m in (present or {}).items()}
+        self._check(masks)
+        self.present = {name: mask for name, mask in masks.items() if not bool(mask.all())}
+        for name, mask in self.present.items():
+            self.inputs[name] = _blank(self.inputs[name], ~mask)
+        self._check_values()
+        self.transforms = {n: t for n, t in (transforms or {}).items() if n in self.inputs}
+        self.seed = seed
+        self.shapes = {name: self._shape(name) for name in self.modalities}
+
+    def _check(self, masks: Mapping[str, Tensor]) -> None:
+        known_modalities(tuple(masks) or self.modalities, self.modalities, "The data")
+        parts = self.inputs.items() | {f"present[{n!r}]": m for n, m in masks.items()}.items()
+        for name, values in parts:
+            if len(values) != len(self.targets):
+                raise DataError(
+                    f"{name} has {len(values)} rows and the targets have {len(self.targets)}; they must be as many."
+                )
+        bad = ((self.targets < 0) | (self.targets >= len(self.classes))).nonzero()
+        if len(bad):
+            row = int(bad[0])
+            raise DataError(
+                f"The label of row {row} is {int(self.targets[row])}; "
+                f"with {len(self.classes)} classes it must be 0 to {len(self.classes) - 1}."
+            )
+
+    def _check_values(self) -> None:
+        for name, values in self.inputs.items():
+            finite = torch.isfinite(values)
+            if bool(finite.all()):
+                continue
+            row = int((~finite.reshape(len(values), -1).all(1)).nonzero()[0])
+            raise DataError(
+                f"Modality {name!r} has a value that is not finite (NaN or infinite) in row {row}; "
+                "put it right, or mark the modality as missing there."
+            )
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        if name not in self.transforms or not len(self):
+            return tuple(self.inputs[name].shape[1:])
+        return tuple(self._value(name, 0, 0).shape)
+
+    def _value(self, name: str, index: int, epoch: int) -> Tensor:
+        stored = self.inputs[name][index]
+        if name not in self.transforms:
+            return stored
+        key = (self.seed, "transform", name, epoch, index)
+        return self.transforms[name](stored, numpy_generator(*key))
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        if not 0 <= index < len(self):  # so that iterating ends
+            raise IndexError(index)
+        here = [n for n in self.modalities if n not in self.present or self.present[n][index]]
+        inputs = {name: self._value(name, index, epoch) for name in here}
+        return Sample(inputs, int(self.targets[index]), index)
+
+    def fetch(self, indices: Sequence[int] | Tensor, epoch: int = 0) -> Batch:
+        rows = torch.as_tensor(indices, dtype=torch.long)
+        inputs = {name: self._values(name, rows, epoch) for name in self.modalities}
+        present = {name: mask[rows] for name, mask in self.present.items()}
+        return Batch(inputs, self.targets[rows], rows, present)
+
+    def _values(self, name: str, rows: Tensor, epoch: int) -> Tensor:
+        if name not in self.transforms or not len(rows):
+            return self.inputs[name].new_zeros((0, *self.shapes[name])) if not len(rows) else (
+                self.inputs[name][rows]
+            )
+        values = torch.stack([self._value(name, int(row), epoch) for row in rows])
+        return _blank(values, ~self.present[name][rows]) if name in self.present else values
+
+    def subset(self, rows: Sequence[int] | Tensor) -> Arrays:
+        keep = torch.as_tensor(rows, dtype=torch.long)
+        return Arrays(
+            {name: values[keep] for name, values in self.inputs.items()},
+            self.targets[keep],
+            self.classes,
+            present={name: mask[keep] for name, mask in self.present.items()},
+            transforms=self.transforms,
+            seed=self.seed,
+        )
+
+    def only(self, modalities: Sequence[str]) -> Arrays:
+        names = known_modalities(modalities, self.modalities, "The data")
+        return Arrays(
+            {name: self.inputs[name] for name in names},
+            self.targets,
+            self.classes,
+            present={name: mask for name, mask in self.present.items() if name in names},
+            transforms=self.transforms,
+            seed=self.seed,
+        )
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(repr((self.modalities, self.classes, self.seed)).encode())
+        parts = [self.targets, *self.inputs.values(), *self.present.values()]
+        for values in parts:
+            digest.update(repr((values.dtype, tuple(values.shape))).encode())
+            digest.update(values.contiguous().numpy().data)
+        return digest.hexdigest()
+
+
+def _blank(values: Tensor, rows: Tensor) -> Tensor:
+    """A copy with zeros in the marked rows."""
+    return values.clone().index_fill_(0, rows.nonzero().squeeze(1), 0)
+
+
+def collate(samples: Sequence[Sample], shapes: Mapping[str, tuple[int, ...]]) -> Batch:
+    """A batch of samples; who has which modality is found out here, on the CPU.
+
+    Args:
+        samples: B samples.
+        shapes: for each modality of the batch the shape of one sample, for the zeros in place of a missing one; -1 in
+            the first place: sequences of different lengths, padded at the end with zeros to the longest.
+
+    Raises:
+        DataError: an input has another shape than its modality.
+    """
+    present = {n: torch.tensor([n in s.inputs for s in samples], dtype=torch.bool) for n in shapes}
+    return Batch(
+        {name: _stack(name, samples, shape) for name, shape in shapes.items()},
+        torch.tensor([s.target for s in samples], dtype=torch.long),
+        torch.tensor([s.index for s in samples], dtype=torch.long),
+        present,
+    )
+
+
+def _stack(name: str, samples: Sequence[Sample], shape: tuple[int, ...]) -> Input:
+    values = {i: s.inputs[name] for i, s in enumerate(samples) if name in s.inputs}
+    varies = bool(shape) and shape[0] == -1
+    for i, value in values.items():
+        if tuple(value.shape)[varies:] != shape[varies:]:
+            raise DataError(
+                f"Modality {name!r} of sample {samples[i].index} has shape {tuple(value.shape)}; it must be {shape}."
+            )
+    dtype = next(iter(values.values())).dtype if values else torch.get_default_dtype()
+    if not varies:
+        out = torch.zeros((len(samples), *shape), dtype=dtype)
+        for i, value in values.items():
+            out[i] = value
+        return out
+    # A missing sequence has length 1, so that no encoder meets an empty one.
+    lengths = torch.tensor([len(values[i]) if i in values else 1 for i in range(len(samples))])
+    longest = int(lengths.max()) if len(samples) else 1
+    out = torch.zeros((len(samples), longest, *shape[1:]), dtype=dtype)
+    for i, value in values.items():
+        out[i, : len(value)] = value
+    return Padded(out, lengths)

@@ -1,0 +1,84 @@
+"""A model of several modalities: one encoder each, and a head that fuses their features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..core.batch import Batch
+from ..core.method import Phase
+from ..core.output import Output
+from ..errors import ConfigError
+from .heads import Head
+
+__all__ = ["Multimodal"]
+
+
+class Multimodal(nn.Module):
+    """One encoder per modality and a head.
+
+    An encoder is any module that takes a modality's input [B, ...] and returns features [B, d]. It runs only on the
+    rows that have the modality, so a missing one reaches no batch norm, no statistic and no gradient.
+
+    Args:
+        encoders: for each modality its encoder; their order is the order of the modalities.
+        head: turns features into unimodal and fused logits.
+
+    Raises:
+        ConfigError: head and encoders do not name the same modalities.
+    """
+
+    def __init__(self, encoders: Mapping[str, nn.Module], head: Head) -> None:
+        super().__init__()
+        if list(encoders) != list(head.widths):
+            raise ConfigError(
+                f"The encoders are for {list(encoders)} but the head is for {list(head.widths)}: "
+                "name the same modalities in the same order."
+            )
+        for name in encoders:
+            if "." in name or name in dir(nn.ModuleDict):
+                raise ConfigError(f"A modality cannot be called {name!r}: choose another name.")
+        self.encoders = nn.ModuleDict(encoders)
+        self.head = head
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self.encoders)
+
+    @property
+    def classes(self) -> int:
+        """C, the number of classes."""
+        return self.head.classes
+
+    def encode(self, modality: str, batch: Batch) -> Tensor:
+        """[B, d]: features of one modality, zero where a sample lacks it."""
+        encoder = self.encoders[modality]
+        if batch.count(modality) == len(batch):
+            features: Tensor = encoder(batch.inputs[modality])
+            return features
+        zeros = self._zeros(modality, batch)
+        if batch.count(modality) == 0:
+            return zeros
+        assert batch.rows is not None
+        rows = batch.rows[modality]
+        found = encoder(batch.inputs[modality][rows])
+        return zeros.to(found.dtype).index_copy(0, rows, found)
+
+    def _zeros(self, modality: str, batch: Batch) -> Tensor:
+        like = next(self.head.parameters())
+        return like.new_zeros(len(batch), self.head.widths[modality])
+
+    def forward(self, batch: Batch, phase: Phase | None = None) -> Output:
+        """The output of a batch; a phase says which encoders learn, which speak without gradient, and which are skipped."""
+        phase = phase or Phase(train=self.modalities)
+        features = {}
+        for modality in self.modalities:
+            if modality in phase.train:
+                features[modality] = self.encode(modality, batch)
+            elif modality in phase.frozen:
+                with torch.no_grad():
+                    features[modality] = self.encode(modality, batch)
+        unimodal, fused = self.head(features, batch)
+        return Output(features, unimodal, fused)
