@@ -77,6 +77,7 @@ class Balanced(nn.Module):
             self.method.prepare(model, DataInfo(model.classes, self.task, samples, epochs))
         self.method.to(next((p.device for p in model.parameters()), None))
         self._trainable: dict[str, Tensor] = {}
+        self._names: dict[Tensor, str] = {}
         self._parts = _Parts()
 
     # The host calls these, in this order.
@@ -100,7 +101,7 @@ class Balanced(nn.Module):
                 Epoch(index, self.model, self.task, train, val, optimizer, seed=self.seed)
             )
             self.begun.fill_(index)
-        self._trainable = {n: p for n, p in self.named_parameters() if p.requires_grad}
+        self._remember_trainable()
 
     def rate(self, epoch: int) -> float:
         """The method's multiplier of the learning rate, for `torch.optim.lr_scheduler.LambdaLR`."""
@@ -157,7 +158,7 @@ class Balanced(nn.Module):
                 ``retain_graph=True`` where the method needs one gradient per loss.
         """
         if not self._trainable:
-            self._trainable = {n: p for n, p in self.named_parameters() if p.requires_grad}
+            self._remember_trainable()
         if self.method.wants_rows(step.epoch):
             self._backward_rows(losses, backward)
         else:
@@ -199,17 +200,20 @@ class Balanced(nn.Module):
         parts, self._parts = self._parts, _Parts()
         output = Output.concatenate(parts.outputs)
         step = replace(step, batch=Batch.concatenate(parts.batches))
-        parameters = list(self._trainable.values())
-        grads = [p.grad for p in parameters]
-        rows = parts.rows or {TOTAL: self._named(grads)}
-        rows = {name: self._averaged(row) for name, row in rows.items()}
-        gradients = Gradients(rows, {p: name for name, p in self._trainable.items()})
+        rows = parts.rows or {TOTAL: self._named([p.grad for p in self._trainable.values()])}
+        made = Gradients({n: self._averaged(row) for n, row in rows.items()}, self._names)
         with torch.no_grad():
-            gradients = self.method.gradients(gradients, output, step)
+            gradients = self.method.gradients(made, output, step)
             self.method.observe(output, gradients, step)
+        if gradients is made and not parts.rows and distributed.processes() == 1:
+            return  # nothing was changed: p.grad holds it already
         final = gradients.sum().rows[TOTAL]
         for name, parameter in self._trainable.items():
             parameter.grad = final.get(name)
+
+    def _remember_trainable(self) -> None:
+        self._trainable = {n: p for n, p in self.named_parameters() if p.requires_grad}
+        self._names = {p: n for n, p in self._trainable.items()}
 
     def _named(self, grads: Sequence[Tensor | None]) -> dict[str, Tensor]:
         return {

@@ -12,7 +12,9 @@ from ...errors import ConfigError, DataError
 __all__ = ["positive", "tensor"]
 
 
-def tensor(encoder: str, value: Input, shape: str, ndims: tuple[int, ...], sizes: Mapping[int, int]) -> Tensor:
+def tensor(
+    encoder: str, value: Input, shape: str, ndims: tuple[int, ...], sizes: Mapping[int, int]
+) -> Tensor:
     """The input as a tensor of the expected shape.
 
     Args:
@@ -26,7 +28,9 @@ def tensor(encoder: str, value: Input, shape: str, ndims: tuple[int, ...], sizes
         DataError: sequences of different lengths, or another shape.
     """
     if isinstance(value, Padded):
-        raise DataError(f"{encoder} reads tensors {shape}, not sequences of different lengths (Padded).")
+        raise DataError(
+            f"{encoder} reads tensors {shape}, not sequences of different lengths (Padded)."
+        )
     if value.ndim in ndims and all(value.shape[dim] == size for dim, size in sizes.items()):
         return value
     raise DataError(f"{encoder} reads {shape}, but the input has shape {list(value.shape)}.")

@@ -8,6 +8,7 @@ in plain PyTorch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -44,14 +45,16 @@ class PointNet(nn.Module):
         DataError: an input of another shape.
     """
 
-    def __init__(self, width: int = 64, widths: Sequence[int] = (64, 128), channels: int = 3) -> None:
+    def __init__(
+        self, width: int = 64, widths: Sequence[int] = (64, 128), channels: int = 3
+    ) -> None:
         super().__init__()
         positive("pointnet", width=width, channels=channels)
         if not widths:
             raise ConfigError("pointnet needs at least one layer in widths.")
         self.channels, self.width = channels, width
         layers: list[nn.Module] = []
-        for before, after in zip([channels, *widths], widths, strict=False):
+        for before, after in pairwise([channels, *widths]):
             layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU()]
         self.point = nn.Sequential(*layers)
         self.project = nn.Sequential(nn.Linear(widths[-1], width), nn.ReLU())
@@ -60,6 +63,45 @@ class PointNet(nn.Module):
         points = tensor("pointnet", points, f"[B, N, {self.channels}]", (3,), {2: self.channels})
         features: Tensor = self.project(_each(self.point, points).amax(1))
         return features
+
+
+class EdgeNorm(nn.Module):
+    """Batch norm over the edges u_i + v_j of a graph, at chosen points of it, without making the edges.
+
+    Its parameters and buffers are those of `torch.nn.BatchNorm1d`.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    eps, momentum = 1e-5, 0.1
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, chosen: Tensor, u: Tensor, v: Tensor, rows: Tensor) -> Tensor:
+        mean, variance = self.running_mean, self.running_var
+        if self.training:
+            mean, variance = self._moments(u, v, rows)
+        return (chosen - mean) * (self.weight * torch.rsqrt(variance + self.eps)) + self.bias
+
+    def _moments(self, u: Tensor, v: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each channel over all edges: from u, v, how often each v is met, and around whom."""
+        edges, k = rows.numel(), rows.shape[1]
+        met = torch.zeros_like(v[:, 0]).index_add_(0, rows.flatten(), v.new_ones(edges))
+        u_mean, v_mean = u.mean(0), v.mean(0)  # taken off first, so that squares do not cancel
+        u, v = u - u_mean, v - v_mean
+        around = F.embedding_bag(rows, v, mode="mean")
+        rest = (u + around).mean(0)
+        square = (u * (u + 2 * around) + met[:, None] * v.square() / k).mean(0)
+        mean, variance = u_mean + v_mean + rest, square - rest.square()
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * edges / (edges - 1), self.momentum)
+        return mean, variance
 
 
 class EdgeConv(nn.Module):
@@ -76,40 +118,18 @@ class EdgeConv(nn.Module):
         super().__init__()
         self.k = k
         self.edge = nn.Linear(2 * inputs, width, bias=False)
-        self.norm = nn.BatchNorm1d(width)
+        self.norm = EdgeNorm(width)
 
     def forward(self, points: Tensor) -> Tensor:
         own, difference = self.edge.weight.chunk(2, dim=1)
         rows = _nearest(points, self.k)
-        points = points.flatten(0, 1)
-        u, v = F.linear(points, own - difference), F.linear(points, difference)
-        sign = torch.where(self.norm.weight < 0, -1.0, 1.0).to(v)
+        flat, kind = points.flatten(0, 1), self.norm.weight.dtype
+        u = F.linear(flat, own - difference).to(kind)  # no statistics in half precision
+        v = F.linear(flat, difference).to(kind)
+        sign = torch.where(self.norm.weight < 0, -1.0, 1.0).to(kind)
         extreme = u + sign * F.embedding_bag(rows, sign * v, mode="max")
-        mean, variance = self._moments(u, v, rows)
-        scale = self.norm.weight * torch.rsqrt(variance + self.norm.eps)
-        return F.leaky_relu((extreme - mean) * scale + self.norm.bias, SLOPE)
-
-    def _moments(self, u: Tensor, v: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of each channel over all edges, as the batch norm would take them."""
-        if not self.training:
-            return self.norm.running_mean, self.norm.running_var
-        count = torch.zeros_like(v[:, 0]).index_add_(
-            0, rows.flatten(), torch.ones_like(rows.flatten(), dtype=v.dtype)
-        )
-        u_mean, v_mean = u.mean(0), v.mean(0)  # taken off first, so that squares do not cancel
-        u, v = u - u_mean, v - v_mean
-        around = F.embedding_bag(rows, v, mode="mean")
-        rest = (u + around).mean(0)
-        square = (u * (u + 2 * around)).mean(0) + count @ v.square() / rows.numel()
-        mean, variance = u_mean + v_mean + rest, square - rest.square()
-        self._remember(mean.detach(), variance.detach() * rows.numel() / (rows.numel() - 1))
-        return mean, variance
-
-    @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        self.norm.num_batches_tracked += 1
-        self.norm.running_mean.lerp_(mean, self.norm.momentum)
-        self.norm.running_var.lerp_(variance, self.norm.momentum)
+        out = F.leaky_relu(self.norm(extreme, u, v, rows), SLOPE)
+        return out.view(*points.shape[:2], -1)
 
 
 def _nearest(points: Tensor, k: int) -> Tensor:
@@ -150,8 +170,7 @@ class DGCNN(nn.Module):
             raise ConfigError("dgcnn needs at least one layer in widths.")
         self.channels, self.width, self.k = channels, width, k
         self.layers = nn.ModuleList(
-            EdgeConv(before, after, k)
-            for before, after in zip([channels, *widths], widths, strict=False)
+            EdgeConv(before, after, k) for before, after in pairwise([channels, *widths])
         )
         self.point = nn.Sequential(
             nn.Linear(sum(widths), width, bias=False), nn.BatchNorm1d(width), nn.LeakyReLU(SLOPE)
@@ -159,12 +178,14 @@ class DGCNN(nn.Module):
         self.project = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU())
 
     def forward(self, points: Input) -> Tensor:
-        points = x = tensor("dgcnn", points, f"[B, N, {self.channels}]", (3,), {2: self.channels})
+        x = tensor("dgcnn", points, f"[B, N, {self.channels}]", (3,), {2: self.channels})
         if x.shape[1] < self.k:
-            raise DataError(f"dgcnn(k={self.k}) needs clouds of at least {self.k} points, not {x.shape[1]}.")
+            raise DataError(
+                f"dgcnn(k={self.k}) needs clouds of at least {self.k} points, not {x.shape[1]}."
+            )
         seen = []
         for layer in self.layers:
-            x = layer(x).unflatten(0, points.shape[:2])
+            x = layer(x)
             seen.append(x)
         x = _each(self.point, torch.cat(seen, 2))
         features: Tensor = self.project(torch.cat([x.amax(1), x.mean(1)], 1))

@@ -64,13 +64,13 @@ class Conv1d(nn.Module):
         if any(kernel % 2 == 0 for kernel in kernels):  # ceil(T / 2) steps need symmetric padding
             raise ConfigError(f"conv1d needs odd kernels, not {tuple(kernels)}.")
         self.channels, self.width = channels, width
-        inputs = [channels] + [hidden] * len(kernels)
+        widths = [channels] + [hidden] * len(kernels)
         self.convolutions = nn.ModuleList(
             nn.Conv1d(before, hidden, kernel, stride=2, padding=kernel // 2)
-            for before, kernel in zip(inputs, kernels, strict=False)
+            for before, kernel in zip(widths, kernels, strict=False)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in kernels)
-        self.project = nn.Sequential(nn.Linear(inputs[-1], width), nn.ReLU())
+        self.project = nn.Sequential(nn.Linear(widths[-1], width), nn.ReLU())
 
     def forward(self, sequences: Input) -> Tensor:
         x, lengths = _sequences("conv1d", sequences, self.channels)

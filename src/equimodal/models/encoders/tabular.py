@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -33,7 +34,7 @@ class MLP(nn.Module):
         positive("mlp", inputs=inputs, width=width)
         self.inputs, self.width = inputs, width
         layers: list[nn.Module] = []
-        for before, after in zip([inputs, *hidden], [*hidden, width], strict=True):
+        for before, after in pairwise([inputs, *hidden, width]):
             layers += [nn.Linear(before, after), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
 

@@ -8,6 +8,7 @@ space and, where there are frames, over time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
@@ -58,8 +59,7 @@ class CNN(nn.Module):
         positive("cnn", channels=channels, width=width)
         self.channels, self.width = channels, width
         layers: list[nn.Module] = []
-        inputs = [channels, *widths]
-        for before, after, kernel in zip(inputs, widths, kernels, strict=False):
+        for (before, after), kernel in zip(pairwise([channels, *widths]), kernels, strict=True):
             layers += [
                 nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2),
                 nn.BatchNorm2d(after),
@@ -154,4 +154,4 @@ class ResNet18(nn.Module):
         if images.ndim == 4:
             return self.maps(images).mean((2, 3))
         frames = self.maps(images.flatten(0, 1)).mean((2, 3))
-        return frames.unflatten(0, images.shape[:2]).mean(1)
+        return frames.view(*images.shape[:2], self.width).mean(1)

@@ -1,0 +1,186 @@
+"""What a method costs: the ratio of its step to a plain PyTorch step on the same model.
+
+    python benchmarks/overhead.py --model cnn --steps 300 --methods "joint()" "bio() + tcm()" "infobridge()"
+    python benchmarks/overhead.py --model resnet18 --steps 300
+
+Steps of the plain loop and of every method are interleaved in random order in one process with one thread, so that a
+machine whose speed drifts slows all of them alike. Printed: the ratio of medians with a 95% bootstrap interval over
+steps, the median in milliseconds, and the backward passes per batch; the peak memory is that of a process of its own
+per row (``--memory``), because a process never gives its peak back.
+
+Models: `cnn`, two small CNNs on 28×28 (batch 64); `resnet18`, audio ResNet-18 (1×128×128) and visual ResNet-18
+(3 frames of 3×112×112), batch 8.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from equimodal import Balanced, Batch, Multimodal, heads, methods
+from equimodal.core import Method
+from equimodal.core.expression import build
+from equimodal.models import encoders
+
+SAMPLES, CLASSES = 512, 10
+
+
+def small_cnns() -> tuple[Multimodal, list[Batch]]:
+    model = Multimodal(
+        {"image": encoders.CNN(channels=1), "sound": encoders.CNN(channels=1)},
+        heads.Linear({"image": 64, "sound": 64}, CLASSES),
+    )
+    return model, _batches({"image": (1, 28, 28), "sound": (1, 28, 28)}, 64)
+
+
+def two_resnets() -> tuple[Multimodal, list[Batch]]:
+    model = Multimodal(
+        {"image": encoders.ResNet18(channels=3), "sound": encoders.ResNet18(channels=1)},
+        heads.Linear({"image": 512, "sound": 512}, CLASSES),
+    )
+    return model, _batches({"image": (3, 3, 112, 112), "sound": (1, 128, 128)}, 8)
+
+
+MODELS = {"cnn": small_cnns, "resnet18": two_resnets}
+
+
+def _batches(shapes: dict[str, tuple[int, ...]], size: int) -> list[Batch]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        Batch(
+            {
+                name: torch.randn(size, *shape, generator=generator)
+                for name, shape in shapes.items()
+            },
+            torch.randint(CLASSES, (size,), generator=generator),
+            torch.arange(i * size, (i + 1) * size) % SAMPLES,
+        )
+        for i in range(4)
+    ]
+
+
+def plain_step(make: Callable[[], tuple[Multimodal, list[Batch]]]) -> Callable[[int], None]:
+    """A loop that knows nothing of the library's driver."""
+    torch.manual_seed(0)
+    model, batches = make()
+    names = list(model.encoders)
+    linear = nn.Linear(sum(model.head.widths.values()), CLASSES)
+    network = nn.ModuleList([*model.encoders.values(), linear]).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9)
+
+    def step(i: int) -> None:
+        batch = batches[i % len(batches)]
+        features = [model.encoders[name](batch.inputs[name]) for name in names]
+        loss = F.cross_entropy(linear(torch.cat(features, 1)), batch.target)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def balanced_step(
+    make: Callable[[], tuple[Multimodal, list[Batch]]], expression: str
+) -> tuple[Callable[[int], None], Callable[[], int]]:
+    torch.manual_seed(0)
+    model, batches = make()
+    method = build(expression, methods.BY_NAME, "method", Method)
+    learner = Balanced(model, method, samples=SAMPLES, epochs=100).train()
+    optimizer = torch.optim.SGD(learner.parameters(), lr=0.001, momentum=0.9)
+    for epoch in range(3):  # inside the windows of the presets, and with records of every sample
+        learner.begin_epoch(epoch, batches, None, optimizer)
+    backwards = 0
+
+    def counted(loss: Tensor, **options: bool) -> None:
+        nonlocal backwards
+        backwards += 1
+        loss.backward(**options)
+
+    def step(i: int) -> None:
+        for part in learner.steps(batches[i % len(batches)], 2, i % len(batches), len(batches)):
+            output = learner(part)
+            losses = learner.losses(output, part)
+            learner.backward(losses, output, part, counted)
+            optimizer.step()
+            optimizer.zero_grad()
+
+    return step, lambda: backwards
+
+
+def interleaved(steps: dict[str, Callable[[int], None]], repeats: int) -> dict[str, np.ndarray]:
+    order, generator = list(steps), random.Random(0)
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for i in range(-5, repeats):
+        generator.shuffle(order)
+        for name in order:
+            start = time.perf_counter()
+            steps[name](i % 1000)
+            if i >= 0:
+                times[name].append(time.perf_counter() - start)
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def ratio(times: np.ndarray, base: np.ndarray, draws: int = 2000) -> tuple[float, float, float]:
+    """The ratio of medians and its 95% bootstrap interval over steps."""
+    generator = np.random.default_rng(0)
+    rows = generator.integers(len(base), size=(draws, len(base)))
+    ratios = np.median(times[rows], axis=1) / np.median(base[rows], axis=1)
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return float(np.median(times) / np.median(base)), float(low), float(high)
+
+
+def peak_memory(model: str, expression: str) -> float:
+    """MiB at the peak of a process that takes 20 steps."""
+    command = [sys.executable, __file__, "--model", model, "--peak", expression]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=MODELS, default="cnn")
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--methods", nargs="+", default=["joint()", "bio() + tcm()", "infobridge()"])
+    parser.add_argument("--memory", action="store_true", help="peak memory too, in MiB")
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    make = MODELS[arguments.model]
+    if arguments.peak:
+        step = (
+            plain_step(make)
+            if arguments.peak == "plain"
+            else balanced_step(make, arguments.peak)[0]
+        )
+        for i in range(20):
+            step(i)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    made = {e: balanced_step(make, e) for e in arguments.methods}
+    steps = {"plain": plain_step(make)} | {e: step for e, (step, _) in made.items()}
+    times = interleaved(steps, arguments.steps)
+    print(f"{arguments.model}, {arguments.steps} steps, one thread, PyTorch {torch.__version__}")
+    print("| method | ratio to plain [95%] | median ms | backwards per batch | peak MiB |")
+    print("|---|---|---|---|---|")
+    for name, values in times.items():
+        middle, low, high = ratio(values, times["plain"])
+        passes = made[name][1]() / (arguments.steps + 5) if name in made else 1
+        memory = f"{peak_memory(arguments.model, name):.0f}" if arguments.memory else "–"
+        print(
+            f"| {name} | {middle:.3f} [{low:.3f}, {high:.3f}] | {1000 * np.median(values):.2f} "
+            f"| {passes:.2g} | {memory} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
