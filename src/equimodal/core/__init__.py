@@ -2,10 +2,12 @@
 
 from .balanced import Balanced
 from .batch import Batch, Input, Padded
+from .evaluation import evaluating
 from .gradients import TOTAL, Gradients
 from .method import Chain, DataInfo, During, Epoch, Method, Phase, Step
 from .output import Losses, Output
 from .task import Classification, Task
+from .tokens import TokenEncoder
 
 __all__ = [
     "TOTAL",
@@ -25,4 +27,6 @@ __all__ = [
     "Phase",
     "Step",
     "Task",
+    "TokenEncoder",
+    "evaluating",
 ]

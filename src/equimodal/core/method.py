@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -205,7 +206,10 @@ class Method(nn.Module):
     per_loss_gradients: ClassVar[bool] = False  # one gradient row per named loss: a backward each
     keeps_rows: ClassVar[bool] = True  # `gradients` treats every row alike, so rows may still follow
     changes_prediction: ClassVar[bool] = False  # refuses .during
+    asks_head: ClassVar[bool] = False  # evaluates the model's head again: nobody else may change the prediction
     head: ClassVar[str | None] = None  # the head that is built when the user names none
+    own_schedule: bool = False  # its `rate` decays already: no other decaying schedule beside it
+    adam: ClassVar[str] = "yes"  # does it survive an optimiser that divides by the gradient's size
     neutral: ClassVar[str | None] = None  # "setting = other method"
     search_space: ClassVar[Mapping[str, Any]] = {}  # what tuning may vary
 
@@ -303,7 +307,8 @@ class Chain(Method):
     """Methods one after another: each sees what the one before it returned. Chains of chains are flat.
 
     Raises:
-        ConfigError: two methods ask for one gradient row per loss, or one stands before that would mix the rows.
+        ConfigError: two methods ask for one gradient row per loss, or one stands before that would mix the rows; or a
+            method evaluates the model's head whose prediction another one replaces.
     """
 
     def __init__(self, *methods: Method) -> None:
@@ -311,6 +316,22 @@ class Chain(Method):
         flat = [part for method in methods for part in method.parts() if type(part) is not Method]
         self.methods = nn.ModuleList(flat)
         self._refuse_lost_rows(flat)
+        self._refuse_other_prediction([leaf for part in flat for leaf in part.leaves()])
+
+    @staticmethod
+    def _refuse_other_prediction(leaves: Sequence[Method]) -> None:
+        changing = [leaf.expression() for leaf in leaves if leaf.changes_prediction]
+        asking = [leaf.expression() for leaf in leaves if leaf.asks_head]
+        if changing and asking:
+            raise ConfigError(
+                f"{asking[0]} evaluates the model's own head, whose prediction {changing[0]} replaces: "
+                "leave one of them out."
+            )
+        if len(changing) > 1:
+            warnings.warn(
+                f"{' and '.join(changing)} all replace the prediction: that of the last one counts.",
+                stacklevel=4,
+            )
 
     @staticmethod
     def _refuse_lost_rows(methods: Sequence[Method]) -> None:

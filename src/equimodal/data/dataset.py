@@ -88,7 +88,7 @@ class Dataset(torch.utils.data.Dataset[Sample], ABC):
     @property
     def missing(self) -> dict[str, float]:
         """For each modality the fraction of samples that lack it."""
-        rates = {name: 1 - float(mask.double().mean()) for name, mask in self.present.items()}
+        rates = {name: float((~mask).double().mean()) for name, mask in self.present.items()}
         return {name: rates.get(name, 0.0) for name in self.modalities}
 
 
@@ -201,10 +201,10 @@ class Arrays(Dataset):
         return Batch(inputs, self.targets[rows], rows, present)
 
     def _values(self, name: str, rows: Tensor, epoch: int) -> Tensor:
-        if name not in self.transforms or not len(rows):
-            return self.inputs[name].new_zeros((0, *self.shapes[name])) if not len(rows) else (
-                self.inputs[name][rows]
-            )
+        if name not in self.transforms:
+            return self.inputs[name][rows]
+        if not len(rows):
+            return torch.zeros((0, *self.shapes[name]))
         values = torch.stack([self._value(name, int(row), epoch) for row in rows])
         return _blank(values, ~self.present[name][rows]) if name in self.present else values
 

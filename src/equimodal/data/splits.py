@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import ConfigError, DataError, nearest
 from .dataset import Dataset, known_modalities
 
-__all__ = ["Splits", "carve_validation", "hold_out", "stratified"]
+__all__ = ["Splits", "carve_validation", "hold_out", "kept_for_training", "stratified"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,39 @@ class Splits:
                 f"{self.name}: train has no sample of class {', '.join(map(repr, absent))}; "
                 "every class needs at least one."
             )
+
+    @classmethod
+    def carved(
+        cls,
+        name: str,
+        data: Dataset,
+        *,
+        train: NDArray[np.int64],
+        test: NDArray[np.int64],
+        fit: NDArray[np.int64],
+        recipe: Mapping[str, object],
+        encoders: Mapping[str, str],
+        training: Mapping[str, float],
+    ) -> Splits:
+        """Splits of one data set, with validation carved out of train.
+
+        Args:
+            name, recipe, encoders, training: as the attributes.
+            data: all samples.
+            train, test: the rows of the published parts.
+            fit: positions in `train` of the rows that stay there; the others become validation.
+        """
+        held = np.setdiff1d(np.arange(len(train)), fit)
+        return cls(
+            name,
+            data.subset(torch.from_numpy(train[fit])),
+            data.subset(torch.from_numpy(train[held])),
+            data.subset(torch.from_numpy(test)),
+            recipe=recipe,
+            encoders=encoders,
+            training=training,
+            val_indices=tuple(held.tolist()),
+        )
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -116,11 +149,33 @@ def stratified(
     return chosen, np.setdiff1d(np.arange(len(labels)), chosen)
 
 
+def kept_for_training(targets: ArrayLike, validation: float, seed: int = 0) -> NDArray[np.int64]:
+    """The rows of train that remain when a stratified fraction of it becomes validation.
+
+    Raises:
+        ConfigError: the fraction is outside [0, 1), or is not one sample of any class.
+    """
+    if not 0 <= validation < 1:
+        raise ConfigError(
+            f"The validation fraction must be at least 0 and below 1; here {validation}."
+        )
+    kept, held = stratified(targets, 1 - validation, seed)
+    if validation and not len(held):
+        raise ConfigError(
+            f"A validation fraction of {validation} of {len(kept)} samples is none of any class; choose a larger one."
+        )
+    return kept
+
+
 def hold_out(train: Dataset, rows: ArrayLike) -> tuple[Dataset, Dataset, tuple[int, ...]]:
     """Train without the given rows, the rows as validation, and the rows themselves."""
     val = np.unique(np.asarray(rows, dtype=np.int64))
     rest = np.setdiff1d(np.arange(len(train)), val)
-    return train.subset(torch.from_numpy(rest)), train.subset(torch.from_numpy(val)), tuple(val.tolist())
+    return (
+        train.subset(torch.from_numpy(rest)),
+        train.subset(torch.from_numpy(val)),
+        tuple(val.tolist()),
+    )
 
 
 def carve_validation(
@@ -142,24 +197,18 @@ def carve_validation(
         ConfigError: the fraction is outside [0, 1) or leaves nothing for validation.
         DataError: there is only one group.
     """
-    if not 0 <= fraction < 1:
-        raise ConfigError(f"The validation fraction must be at least 0 and below 1; here {fraction}.")
-    labels = train.targets.numpy()
     if groups is None:
-        rows = stratified(labels, 1 - fraction, seed)[1]
-    else:
-        rows = _whole_groups(np.asarray(groups), fraction, seed)
-    if fraction and not len(rows):
-        raise ConfigError(
-            f"A validation fraction of {fraction} of {len(train)} samples is none of any class; choose a larger one."
-        )
-    return hold_out(train, rows)
+        kept = kept_for_training(train.targets.numpy(), fraction, seed)
+        return hold_out(train, np.setdiff1d(np.arange(len(train)), kept))
+    return hold_out(train, _whole_groups(np.asarray(groups), fraction, seed))
 
 
 def _whole_groups(groups: NDArray[np.generic], fraction: float, seed: int) -> NDArray[np.int64]:
     names, counts = np.unique(groups, return_counts=True)
     if fraction and len(names) < 2:
-        raise DataError("Validation by group needs at least two groups in train; here there is one.")
+        raise DataError(
+            "Validation by group needs at least two groups in train; here there is one."
+        )
     order = np.random.default_rng(seed).permutation(len(names))
     before = np.concatenate([[0], np.cumsum(counts[order])[:-1]])
     held = order[before < fraction * len(groups)][: len(names) - 1]

@@ -6,6 +6,15 @@ To add a method: its file, one line here, its test.
 from __future__ import annotations
 
 from ..core.method import Method as Joint
+from .agm import AGM as AGM
+from .ibml import BIO as BIO
+from .ibml import IBML as IBML
+from .ibml import TCM as TCM
+from .ibml import Warmup as Warmup
+from .infobridge import InfoBridge as InfoBridge
+from .mmcosine import MMCosine as MMCosine
+from .ogm_ge import OGMGE as OGMGE
+from .pmr import PMR as PMR
 from .uniform import Uniform as Uniform
 
 BY_NAME: dict[str, type[Joint]] = {"joint": Joint} | {

@@ -66,6 +66,16 @@ class Multimodal(nn.Module):
         found = encoder(batch.inputs[modality][rows])
         return zeros.to(found.dtype).index_copy(0, rows, found)
 
+    @torch.no_grad()
+    def _speak(self, modality: str, batch: Batch) -> Tensor:
+        """Features of a frozen encoder, in evaluation mode so that its running statistics stay as they are."""
+        encoder = self.encoders[modality]
+        training = encoder.training
+        encoder.eval()
+        features = self.encode(modality, batch)
+        encoder.train(training)
+        return features
+
     def _zeros(self, modality: str, batch: Batch) -> Tensor:
         like = next(self.head.parameters())
         return like.new_zeros(len(batch), self.head.widths[modality])
@@ -78,7 +88,6 @@ class Multimodal(nn.Module):
             if modality in phase.train:
                 features[modality] = self.encode(modality, batch)
             elif modality in phase.frozen:
-                with torch.no_grad():
-                    features[modality] = self.encode(modality, batch)
+                features[modality] = self._speak(modality, batch)
         unimodal, fused = self.head(features, batch)
         return Output(features, unimodal, fused)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from ...errors import DataError
@@ -21,18 +22,22 @@ def locate(root: str | Path | None, folder: str, holds: str) -> Path:
         DataError: no root was named, it does not exist, or the files are in neither place.
     """
     if root is None:
-        raise DataError(f"This data set needs a data folder with {folder}/{holds}; name it with --data-root.")
+        raise DataError(
+            f"This data set needs a data folder with {folder}/{holds}; name it with --data-root."
+        )
     base = Path(root)
     if not base.is_dir():
-        raise DataError(f"The data folder {base} does not exist; name one that has {folder}/{holds}.")
+        raise DataError(
+            f"The data folder {base} does not exist; name one that has {folder}/{holds}."
+        )
     for candidate in (base / folder, base):
         if next(candidate.glob(holds), None) is not None:
             return candidate
-    raise DataError(f"The data folder {base} has no {folder}/{holds}; name the folder above {folder}.")
+    raise DataError(
+        f"The data folder {base} has no {folder}/{holds}; name the folder above {folder}."
+    )
 
 
 def sha256_of(lines: list[str]) -> str:
     """SHA-256 (hexadecimal) of lines, each ended by a newline."""
-    import hashlib
-
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()

@@ -37,9 +37,9 @@ def read(path: Path, dimensions: int) -> NDArray[np.uint8]:
             f"{path} begins with {found}; an idx file of {dimensions} dimension(s) begins with {magic}."
         )
     header = 4 + 4 * dimensions
-    shape = tuple(int(n) for n in np.frombuffer(data[4:header], dtype=">u4"))
+    shape = tuple(int.from_bytes(data[i : i + 4], "big") for i in range(4, header, 4))
     expected = int(np.prod(shape, dtype=np.int64))
-    if len(shape) < dimensions or len(data) - header != expected:
+    if len(data) - header != expected:
         raise DataError(
             f"{path} has {max(len(data) - header, 0)} bytes after its header where {expected} belong; "
             "it is cut off or damaged: get it again."
@@ -52,7 +52,9 @@ def _bytes(path: Path) -> bytes:
         raw = path.read_bytes()
         return gzip.decompress(raw) if path.suffix == ".gz" else raw
     except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist; `equimodal data get avmnist` downloads it.") from error
+        raise DataError(
+            f"{path} does not exist; `equimodal data get avmnist` downloads it."
+        ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is cut off or damaged ({error}); get it again.") from error
     except OSError as error:

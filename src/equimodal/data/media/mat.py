@@ -32,7 +32,9 @@ def read(path: Path, name: str, shape: tuple[int | None, ...]) -> NDArray[np.flo
     except KeyError as error:
         raise DataError(f"{path} has no array {name!r}.") from error
     except Exception as error:  # scipy raises nearly anything on damaged bytes
-        raise DataError(f"{path} is damaged or not a MATLAB file ({error}); get it again.") from error
+        raise DataError(
+            f"{path} is damaged or not a MATLAB file ({error}); get it again."
+        ) from error
     fits = values.ndim == len(shape) and all(
         have == want if want is not None else have > 0
         for have, want in zip(values.shape, shape, strict=False)
@@ -42,5 +44,7 @@ def read(path: Path, name: str, shape: tuple[int | None, ...]) -> NDArray[np.flo
         raise DataError(f"{path}: {name} has shape {values.shape}; it must be {wanted}.")
     if not np.isfinite(values).all():
         row = int(np.argwhere(~np.isfinite(values))[0][0])
-        raise DataError(f"{path}: {name} has a value that is not finite (NaN or infinite) in row {row}.")
+        raise DataError(
+            f"{path}: {name} has a value that is not finite (NaN or infinite) in row {row}."
+        )
     return values

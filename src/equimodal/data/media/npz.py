@@ -25,13 +25,15 @@ def read(path: Path, names: Sequence[str] | None = None) -> dict[str, Array]:
         DataError: the file is missing or damaged, lacks an array, holds pickled objects, or a value that is not finite.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             wanted = archive.files if names is None else names
             arrays = {name: archive[name] for name in wanted}
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist.") from error
     except KeyError as error:
-        raise DataError(f"{path} has no array {error.args[0].split()[0]!r}; get it again.") from error
+        raise DataError(
+            f"{path} has no array {error.args[0].split()[0]!r}; get it again."
+        ) from error
     except ValueError as error:
         raise DataError(
             f"{path} holds pickled objects or is no .npz file, and nothing is unpickled; store plain arrays."
@@ -47,4 +49,6 @@ def _check_finite(path: Path, name: str, values: Array) -> None:
     if values.dtype.kind != "f" or np.isfinite(values).all():
         return
     row = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))[0])
-    raise DataError(f"{path}: {name} has a value that is not finite (NaN or infinite) in row {row}.")
+    raise DataError(
+        f"{path}: {name} has a value that is not finite (NaN or infinite) in row {row}."
+    )

@@ -21,11 +21,16 @@ class Cloud:
 
     Attributes:
         points: [N, 3].
-        normals: [N, 3], unit vectors.
+        kinds: [N], which of the 650 points of a pixel's box each is.
     """
 
     points: FloatArray
-    normals: FloatArray
+    kinds: NDArray[np.int64]
+
+    @property
+    def normals(self) -> FloatArray:
+        """[N, 3], unit vectors."""
+        return _NORMALS[self.kinds]
 
 
 def bordered(images: NDArray[np.generic]) -> FloatArray:
@@ -74,14 +79,15 @@ def cloud(image: NDArray[np.generic]) -> Cloud:
     shut = [ink[r - 1, c], ink[r + 1, c], ink[r, c - 1], ink[r, c + 1]]
     always = np.ones_like(r, dtype=bool)
     visible = np.stack([always, always, *(~s for s in shut)], 1)[:, _FACE]  # [P, 650]
+    of_pixel, of_face = visible.nonzero()
     centres = np.concatenate([pixels, np.zeros((len(pixels), 1))], 1)
-    points = (centres[:, None] + _OFFSETS)[visible]
+    points = centres[of_pixel] + _OFFSETS[of_face]
     low, reach = points.min(0), np.ptp(points, axis=0)
     longest = int(reach.argmax())
     points = (points - low[longest]) / reach[longest]
     points -= points.mean(0)
     turned = np.stack([points[:, 2], points[:, 1], -points[:, 0]], 1)
-    return Cloud(turned, np.broadcast_to(_NORMALS, (len(pixels), *_NORMALS.shape))[visible])
+    return Cloud(turned, of_face)
 
 
 def draw(points: FloatArray, count: int, rng: np.random.Generator) -> FloatArray:
@@ -110,4 +116,4 @@ def perturb(
     about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
     about_z = np.array([[np.cos(z), -np.sin(z), 0], [np.sin(z), np.cos(z), 0], [0, 0, 1]])
     turned = points @ (about_z @ about_y @ about_x).T
-    return turned + jitter * rng.standard_normal(points.shape)
+    return np.asarray(turned + jitter * rng.standard_normal(points.shape))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import wave
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -12,8 +13,6 @@ from numpy.typing import NDArray
 from ...errors import DataError
 
 __all__ = ["fit_length", "log_mel", "mel_bank", "mel_edges", "read"]
-
-FloatArray = NDArray[np.float32] | NDArray[np.float64]
 
 
 def read(path: Path, rate: int) -> NDArray[np.float32]:
@@ -38,7 +37,9 @@ def read(path: Path, rate: int) -> NDArray[np.float32]:
     if form[2] != rate:
         raise DataError(f"{path} has a rate of {form[2]} Hz; it must be {rate} Hz.")
     if form[:2] != (1, 2):
-        raise DataError(f"{path} has {form[0]} channel(s) of {8 * form[1]} bits; it must be mono PCM16.")
+        raise DataError(
+            f"{path} has {form[0]} channel(s) of {8 * form[1]} bits; it must be mono PCM16."
+        )
     if not data:
         raise DataError(f"{path} has no sound: its length is zero.")
     if len(data) != 2 * declared:
@@ -71,7 +72,7 @@ def mel_bank(bands: int, frame: int, rate: int) -> NDArray[np.float64]:
 
 
 def log_mel(
-    samples: FloatArray, *, rate: int = 8000, frame: int = 256, hop: int = 128, bands: int = 32
+    samples: NDArray[Any], *, rate: int = 8000, frame: int = 256, hop: int = 128, bands: int = 32
 ) -> NDArray[np.float64]:
     """[..., frames, bands]: log(p + 1e-6) of the mel powers p; symmetric Hann window, no padding.
 
@@ -81,6 +82,6 @@ def log_mel(
         frame, hop: samples.
         bands: number of mel bands.
     """
-    frames = sliding_window_view(samples, frame, axis=-1)[..., ::hop, :]
+    frames: NDArray[Any] = sliding_window_view(samples, frame, axis=-1)[..., ::hop, :]
     power = np.abs(np.fft.rfft(frames * np.hanning(frame))) ** 2
-    return np.log(power @ mel_bank(bands, frame, rate).T + 1e-6)
+    return np.asarray(np.log(power @ mel_bank(bands, frame, rate).T + 1e-6))

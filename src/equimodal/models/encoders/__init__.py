@@ -3,9 +3,9 @@
 An encoder is any `torch.nn.Module` that does this; an attribute ``width`` lets a head be sized without a trial run.
 Those here are named in expressions by the keys of `BY_NAME`, as in ``"resnet18(channels=1)"``.
 
-An encoder of tokens also has ``embed(ids)``, which maps integer ids [B, T] to embeddings [B, T, d], and its
-``forward`` accepts either, told apart by their type: integers are ids, floating numbers are embeddings. A method that
-changes inputs (TCM's noise) then works on text as on everything else.
+An encoder of tokens is a `equimodal.core.tokens.TokenEncoder`: it also has ``embed(ids)``, and its ``forward`` accepts
+ids or embeddings, told apart by their type, so that a method that changes inputs works on tokens too. None is needed
+yet.
 """
 
 from __future__ import annotations

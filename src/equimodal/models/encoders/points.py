@@ -100,7 +100,7 @@ class EdgeNorm(nn.Module):
         mean, variance = u_mean + v_mean + rest, square - rest.square()
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * edges / (edges - 1), self.momentum)
+            self.running_var.lerp_(variance * edges / max(edges - 1, 1), self.momentum)
         return mean, variance
 
 

@@ -1,0 +1,54 @@
+"""Arithmetic that several data sets share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..errors import ConfigError, nearest
+
+__all__ = ["choose", "non_negative", "resample", "standardise"]
+
+
+def standardise(
+    values: NDArray[Any], train: NDArray[np.bool_], axes: tuple[int, ...] = (0,)
+) -> torch.Tensor:
+    """Float32 values with mean 0 and deviation 1 over the given axes of the train rows; a constant becomes 0.
+
+    Args:
+        values: [N, ...].
+        train: [N] booleans.
+        axes: what mean and deviation are taken over; 0 is the samples.
+    """
+    known = values[train].astype(np.float64, copy=False)
+    mean = known.mean(axes, keepdims=True)
+    deviation = known.std(axes, keepdims=True)
+    scaled = (values - mean) / np.where(deviation > 0, deviation, 1)
+    return torch.from_numpy(scaled.astype(np.float32))
+
+
+def resample(values: NDArray[Any], steps: int) -> NDArray[np.float64]:
+    """Values [T, F] interpolated linearly at `steps` even positions from the first to the last: [steps, F]."""
+    positions = np.linspace(0, len(values) - 1, steps)
+    before = np.floor(positions).astype(np.int64)
+    after = np.minimum(before + 1, len(values) - 1)
+    weight = (positions - before)[:, None]
+    return np.asarray((1 - weight) * values[before] + weight * values[after])
+
+
+def choose(option: str, value: str, known: Sequence[str]) -> str:
+    """The value of an option, checked against those that there are."""
+    if value not in known:
+        raise ConfigError(f"{option} has no value {value!r}; {nearest(value, known)}")
+    return value
+
+
+def non_negative(**options: float) -> None:
+    """Refuses an option that is below 0."""
+    for name, value in options.items():
+        if not value >= 0:
+            raise ConfigError(f"{name} must be at least 0; here {value}.")

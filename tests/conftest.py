@@ -1,0 +1,20 @@
+"""Fixtures that several test folders share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import what lies in fixtures/
+
+SHARED = Path(__file__).parents[1] / "../shared/data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real data beside the repository; a test that asks for them is skipped where they are not."""
+    if not (SHARED / "mnist").is_dir():
+        pytest.skip(f"the real data are not at {SHARED}")
+    return SHARED.resolve()
