@@ -1,12 +1,12 @@
 """One table of methods on one data set: many seeds, mean ± standard deviation, resumable.
 
-    python benchmarks/table.py avmnist --data-root DIR
-    python benchmarks/table.py digits3d --lr 0.02 --schedule cosine
+    python benchmarks/table.py avmnist --data-root DIR --val-fraction 0 --select last
+    python benchmarks/table.py digits3d --lr 0.02 --schedule cosine --methods "joint()" "uniform()" "bio() + tcm()"
 
 Every cell is a run folder below ``--out``: finished ones are not run again, half-finished ones continue from their
 checkpoint, so the command can be stopped and repeated at will. Cells run in ``--jobs`` processes of one thread each.
-Each modality alone (joint training of one modality) is added by itself. Accuracies in percent of the test set, the
-epoch chosen on the validation split; ± is the standard deviation over seeds.
+Each modality alone (joint training of one modality) is added by itself. Accuracies in percent of the test set; the epoch
+is chosen on the validation split, or is the last (``--select last``); ± is the standard deviation over seeds.
 """
 
 from __future__ import annotations
@@ -43,13 +43,10 @@ def run(job: tuple[Path, dict[str, Any]]) -> None:
     folder, options = job
     if (folder / "results.json").exists():
         return
-    import torch
-
     from equimodal.errors import EquimodalError
     from equimodal.training.run import train
     from equimodal.training.settings import Settings
 
-    torch.set_num_threads(1)
     resume = (folder / "checkpoint").exists()
     try:
         train(Settings(**options), folder, resume=resume, overwrite=folder.exists() and not resume)
@@ -105,7 +102,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--lr", type=float, default=0.01)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--schedule", default="step")
+    parser.add_argument("--schedule", default="auto")
+    parser.add_argument("--select", default="best")
+    parser.add_argument("--val-fraction", type=float, default=None)
     parser.add_argument("--out", type=Path, default=None, help="default runs/table-<data>")
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
@@ -125,7 +124,11 @@ def main() -> None:
         "lr": arguments.lr,
         "batch_size": arguments.batch_size,
         "schedule": arguments.schedule,
+        "select": arguments.select,
+        "threads": 1,
     }
+    if arguments.val_fraction is not None:
+        common["val_fraction"] = arguments.val_fraction
     alone = [{"method": "joint()", "modalities": (m,)} for m in modalities]
     chosen = {"modalities": tuple(arguments.modalities)} if arguments.modalities else {}
     whole = [{"method": method} | chosen for method in arguments.methods]

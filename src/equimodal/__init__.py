@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from . import data, methods
     from .core import Balanced, Batch, Method, Output
     from .models import Multimodal, encoders, heads
-    from .training import evaluate, fit
+    from .training.evaluate import evaluate
+    from .training.fit import fit
 
 __version__ = "0.1.0"
 
@@ -61,8 +62,8 @@ _HOME = {
     "Multimodal": "models",
     "encoders": "models",
     "heads": "models",
-    "fit": "training",
-    "evaluate": "training",
+    "fit": "training.fit",
+    "evaluate": "training.evaluate",
     "data": "",
     "methods": "",
 }

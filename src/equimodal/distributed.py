@@ -12,7 +12,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["average_gradients", "gather", "gather_with_gradient", "processes", "rank", "sum"]
+__all__ = [
+    "average_gradients",
+    "gather",
+    "gather_with_gradient",
+    "processes",
+    "rank",
+    "sum",
+    "totals",
+]
 
 
 def processes() -> int:
@@ -32,6 +40,19 @@ def sum(values: Tensor) -> Tensor:
     total = values.detach().clone()
     dist.all_reduce(total)
     return total
+
+
+def totals(values: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums [M] and numbers [M] of what is there in M rows of samples, over all processes in one message, without gradient.
+
+    Args:
+        values: [M, B]; summed in float32 at least, because bfloat16 cannot count beyond 256.
+        there: [M, B] booleans: which values count.
+    """
+    wide = values.detach().to(torch.promote_types(values.dtype, torch.float32))
+    sums, counts = torch.where(there, wide, 0).sum(1), there.sum(1).to(wide.dtype)
+    found = sum(torch.stack([sums, counts]))
+    return found[0], found[1]
 
 
 def gather(values: Tensor) -> Tensor:
@@ -66,7 +87,7 @@ class _Gather(torch.autograd.Function):
         return gather(values)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         return sum(gradient.contiguous())[ctx.mine]
 
 

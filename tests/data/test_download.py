@@ -199,6 +199,7 @@ def test_an_archive_is_unpacked_to_its_folder(server: Server, tmp_path: Path) ->
         (archive("fsdd-1.0/recordings/8_anna_0.wav"), "not those that were published"),
         (archive()[:60], "not a whole tar archive"),
     ],
+    ids=["above", "absolute", "other files", "cut off"],  # the bytes hold the time of day
 )
 def test_an_archive_that_is_not_as_published_leaves_nothing(
     server: Server, tmp_path: Path, content: bytes, reason: str

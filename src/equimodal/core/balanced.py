@@ -176,7 +176,7 @@ class Balanced(nn.Module):
         self.eval()
         phase = Phase(train=tuple(self.model.modalities))
         step = Step(batch, phase, self.model, self.task, max(int(self.begun), 0), seed=self.seed)
-        output = self(step)
+        output: Output = self(step)
         self.train(training)
         return output
 

@@ -204,9 +204,13 @@ class Method(nn.Module):
     """
 
     per_loss_gradients: ClassVar[bool] = False  # one gradient row per named loss: a backward each
-    keeps_rows: ClassVar[bool] = True  # `gradients` treats every row alike, so rows may still follow
+    keeps_rows: ClassVar[bool] = (
+        True  # `gradients` treats every row alike, so rows may still follow
+    )
     changes_prediction: ClassVar[bool] = False  # refuses .during
-    asks_head: ClassVar[bool] = False  # evaluates the model's head again: nobody else may change the prediction
+    asks_head: ClassVar[bool] = (
+        False  # evaluates the model's head again: nobody else may change the prediction
+    )
     head: ClassVar[str | None] = None  # the head that is built when the user names none
     own_schedule: bool = False  # its `rate` decays already: no other decaying schedule beside it
     adam: ClassVar[str] = "yes"  # does it survive an optimiser that divides by the gradient's size
@@ -342,7 +346,9 @@ class Chain(Method):
         ]
         if len(asking) > 1:
             names = " and ".join(methods[i].expression() for i in asking)
-            raise ConfigError(f"Only one method can work on the gradient of each loss; here do {names}.")
+            raise ConfigError(
+                f"Only one method can work on the gradient of each loss; here do {names}."
+            )
         for i in asking:
             for before in methods[:i]:
                 if not all(leaf.keeps_rows for leaf in before.leaves()):
@@ -484,4 +490,3 @@ class During(Method):
         inner = self.method.expression()
         inner = f"({inner})" if " + " in inner else inner
         return f"{inner}.during({self.start}, {self.end})"
-

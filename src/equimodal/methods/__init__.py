@@ -12,6 +12,7 @@ from .ibml import IBML as IBML
 from .ibml import TCM as TCM
 from .ibml import Warmup as Warmup
 from .infobridge import InfoBridge as InfoBridge
+from .infonce import InfoNCE as InfoNCE
 from .mmcosine import MMCosine as MMCosine
 from .ogm_ge import OGMGE as OGMGE
 from .pmr import PMR as PMR

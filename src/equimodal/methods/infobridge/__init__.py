@@ -16,9 +16,11 @@ estimator of the same name (ICLR 2026).
 
 **What to expect.** With T the label and negatives of the same label, the objective raises information *beyond* the
 label. It does not align classes. Where the modalities are independent given the label there is nothing to raise, and no
-gain is to be expected; a gain there would be a sign of a mistake. ``negatives="any"`` estimates
-$I(z_2; (z_1, T)) = I(z_2; T) + I(z_1; z_2 | T)$ and a constant T estimates $I(z_1; z_2)$: these two contain what the
-modalities share about the label, and are the readings that can improve accuracy. The default is the paper's definition.
+gain is to be expected; a gain there would be a sign of a mistake. Negatives of any context (``negatives="any"``) bring
+in what a modality shares with T itself, $I(z_2; (z_1, T)) = I(z_2; T) + I(z_1; z_2 | T)$, and a constant T estimates
+$I(z_1; z_2)$: these two contain what the modalities share about the label, and are the readings that can improve
+accuracy. (With "any", the other direction alone would give $I(z_1; (z_2, T))$; the one critic of both directions finds
+the harmonic mean of the two density ratios, a little less than either.) The default is the paper's definition.
 
 Readings, where the paper's text leaves a choice or its equations differ from one another:
 
@@ -63,18 +65,23 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ... import distributed
 from ...core import DataInfo, Epoch, Gradients, Losses, Method, Output, Step
-from ...errors import ConfigError
-from .context import Cluster, Constant, Context, ContextName, Label, Retrieval
-from .critic import Bilinear, Cosine, CriticName, Critics, Perceptron
+from .build import made_context, made_critic, made_memory
+from .context import ContextName
+from .critic import CriticName, Critics
 from .estimator import Estimator, NegativesName
-from .memory import Bank, Memory, MemoryName, Nothing, Queue
+from .memory import MemoryName
 from .nce import Margin
-from .options import refuse_unless_above, refuse_unless_at_least, refuse_unless_one_of
-from .samples import Samples, gathered
+from .options import (
+    refuse_lost_index,
+    refuse_unless_above,
+    refuse_unless_at_least,
+    refuse_unless_one_of,
+)
+from .samples import Samples, gathered, scaled
 
 if TYPE_CHECKING:
     from ...models.multimodal import Multimodal
@@ -134,25 +141,19 @@ class InfoBridge(Method):
         self.memory, self.memory_size = memory, memory_size
         self.critic, self.dim = critic, dim
         self.temperature, self.learn_temperature = temperature, learn_temperature
-        self._refuse_wrong_options()
-        self.estimator: Estimator | None = None  # one modality has no pairs, hence no term
-
-    def _refuse_wrong_options(self) -> None:
-        refuse_unless_one_of("context", self.context, ContextName)
-        refuse_unless_one_of("negatives", self.negatives, NegativesName)
-        refuse_unless_one_of("margin", self.margin, Margin)
-        refuse_unless_one_of("memory", self.memory, MemoryName)
-        refuse_unless_one_of("critic", self.critic, CriticName)
-        refuse_unless_one_of("critic_weight", self.critic_weight, CriticWeight)
-        refuse_unless_at_least(0.0, alpha=self.alpha)
-        refuse_unless_at_least(
-            1,
-            negatives_count=self.negatives_count,
-            clusters=self.clusters,
-            memory_size=self.memory_size,
-            dim=self.dim,
+        refuse_unless_one_of(
+            context=(context, ContextName),
+            negatives=(negatives, NegativesName),
+            margin=(margin, Margin),
+            memory=(memory, MemoryName),
+            critic=(critic, CriticName),
+            critic_weight=(critic_weight, CriticWeight),
         )
-        refuse_unless_above(0.0, temperature=self.temperature)
+        sizes = {"negatives_count": negatives_count, "clusters": clusters}
+        refuse_unless_at_least(1, **sizes, memory_size=memory_size, dim=dim)
+        refuse_unless_at_least(0.0, alpha=alpha)
+        refuse_unless_above(0.0, temperature=temperature)
+        self.estimator: Estimator | None = None  # one modality has no pairs, hence no term
 
     # What is built for a model.
 
@@ -161,39 +162,22 @@ class InfoBridge(Method):
         widths = {m: model.head.widths[m] for m in sorted(model.modalities)}
         if len(widths) < 2:
             return
-        context = self._context(widths, data)
-        critics = Critics(widths, self.dim, lambda: self._critic(context.count))
-        memory = self._memory(widths, data)
+        context = made_context(
+            self.context, widths, self.clusters, data.classes, lambda: self._samples(data)
+        )
+        critics = Critics(
+            widths,
+            self.dim,
+            lambda: made_critic(
+                self.critic, self.dim, context.count, self.temperature, self.learn_temperature
+            ),
+        )
+        memory = made_memory(self.memory, widths, self.memory_size, lambda: self._samples(data))
         estimator = Estimator(
             critics, context, memory, self.negatives, self.negatives_count, self.margin
         )
         like = next(model.head.parameters(), memory.values).dtype
         self.estimator = estimator.to(torch.promote_types(like, torch.float32))
-
-    def _context(self, widths: Mapping[str, int], data: DataInfo) -> Context:
-        make: dict[ContextName, Callable[[], Context]] = {
-            "label": lambda: Label(data.classes),
-            "constant": Constant,
-            "cluster": lambda: Cluster(self.clusters, self._samples(data), widths),
-            "retrieval": lambda: Retrieval(self._samples(data)),
-        }
-        return make[self.context]()
-
-    def _memory(self, widths: Mapping[str, int], data: DataInfo) -> Memory:
-        make: dict[MemoryName, Callable[[], Memory]] = {
-            "topup": lambda: Queue(widths, self.memory_size),
-            "bank": lambda: Bank(widths, self._samples(data), self.memory_size),
-            "none": lambda: Nothing(widths),
-        }
-        return make[self.memory]()
-
-    def _critic(self, contexts: int) -> nn.Module:
-        make: dict[CriticName, Callable[[], nn.Module]] = {
-            "cosine": lambda: Cosine(self.dim, contexts, self.temperature, self.learn_temperature),
-            "bilinear": lambda: Bilinear(self.dim, contexts),
-            "mlp": lambda: Perceptron(self.dim, contexts),
-        }
-        return make[self.critic]()
 
     def _samples(self, data: DataInfo) -> int:
         return data.need_samples(self.expression())
@@ -203,10 +187,11 @@ class InfoBridge(Method):
     def losses(self, losses: Losses, output: Output, step: Step) -> Losses:
         if self.estimator is None or len(output.features) < 2:
             return losses
-        self._refuse_lost_index(step)
+        if self.memory == "bank" or self.context in ("cluster", "retrieval"):
+            refuse_lost_index(step.batch, self.expression())
         generator = step.generator("negatives")
         reduced = self.critic_weight == "one"
-        features = {m: _scaled(z, self.alpha) if reduced else z for m, z in output.features.items()}
+        features = {m: scaled(z, self.alpha) if reduced else z for m, z in output.features.items()}
         with torch.autocast(step.batch.device.type, enabled=False):
             everyone, rows = self._gathered(features, step, distributed.gather_with_gradient)
             terms = self.estimator(everyone, rows, generator)
@@ -233,15 +218,3 @@ class InfoBridge(Method):
         memory = self.estimator.memory
         exact = {m: z.to(memory.values.dtype) for m, z in features.items()}
         return gathered(exact, step.batch, memory.widths, gather)
-
-    def _refuse_lost_index(self, step: Step) -> None:
-        recorded = self.memory == "bank" or self.context in ("cluster", "retrieval")
-        if recorded and step.batch.index is None:
-            raise ConfigError(
-                f"{self.expression()} keeps a record per sample: give every Batch the index of its samples."
-            )
-
-
-def _scaled(features: Tensor, weight: float) -> Tensor:
-    """The same values, α z + (1 - α) sg(z), with α times the gradient."""
-    return torch.lerp(features.detach(), features, weight)

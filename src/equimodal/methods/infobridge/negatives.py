@@ -38,7 +38,7 @@ def draw(batch: Tensor, memory: Tensor, uniform: Tensor) -> Draw:
         memory: [B, K] booleans, likewise for the memory; K ≥ 1.
         uniform: [B, N0] random numbers in [0, 1).
     """
-    batch_ranks, memory_ranks = batch.cumsum(1), memory.cumsum(1)
+    batch_ranks, memory_ranks = (m.cumsum(1, dtype=torch.int32) for m in (batch, memory))
     here, there = batch_ranks[:, -1:], memory_ranks[:, -1:]
     count = uniform.shape[1]
     slot = torch.arange(count, device=batch.device).expand_as(uniform)
@@ -60,5 +60,5 @@ def _scaled(uniform: Tensor, count: Tensor) -> Tensor:
 
 def _nth(ranks: Tensor, n: Tensor) -> Tensor:
     """[B, N0]: the position of each row's n-th True (from 0), given the running counts of the row."""
-    found = torch.searchsorted(ranks, n + 1)
+    found = torch.searchsorted(ranks, (n + 1).int())
     return found.clamp(max=ranks.shape[1] - 1)  # a row without any has no position; it is masked

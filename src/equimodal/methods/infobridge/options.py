@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from typing import get_args
 
+from ...core import Batch
 from ...errors import ConfigError, nearest
 
-__all__ = ["refuse_unless_above", "refuse_unless_at_least", "refuse_unless_one_of"]
+__all__ = [
+    "refuse_lost_index",
+    "refuse_unless_above",
+    "refuse_unless_at_least",
+    "refuse_unless_one_of",
+]
 
 
-def refuse_unless_one_of(option: str, value: str, choices: object) -> None:
-    """`choices` is a `Literal`."""
-    known = get_args(choices)
-    if value not in known:
-        raise ConfigError(
-            f"infobridge(): there is no {option}={value!r}: {nearest(str(value), known)}"
-        )
+def refuse_unless_one_of(**options: tuple[str, object]) -> None:
+    """Each option's value must be one of its `Literal`, given beside it."""
+    for option, (value, choices) in options.items():
+        known = get_args(choices)
+        if value not in known:
+            hint = nearest(str(value), known)
+            raise ConfigError(f"infobridge(): there is no {option}={value!r}: {hint}")
 
 
 def refuse_unless_at_least(least: float, **options: float) -> None:
@@ -30,3 +36,11 @@ def refuse_unless_above(bound: float, **options: float) -> None:
     for option, value in options.items():
         if not value > bound:
             raise ConfigError(f"infobridge({option}={value}): {option} must be above {bound}.")
+
+
+def refuse_lost_index(batch: Batch, who: str) -> None:
+    """A method that keeps a record per sample must know which samples these are."""
+    if batch.index is None:
+        raise ConfigError(
+            f"{who} keeps a record per sample: give every Batch the index of its samples."
+        )

@@ -11,7 +11,7 @@ from torch import Tensor
 from ... import distributed
 from ...core import Batch
 
-__all__ = ["Samples", "gathered"]
+__all__ = ["Samples", "gathered", "scaled"]
 
 
 @dataclass(frozen=True)
@@ -71,3 +71,8 @@ def gathered(
 def _without_index(rank: Tensor) -> Tensor:
     """[B]: negative numbers that differ within the global batch."""
     return -1 - torch.arange(len(rank), device=rank.device) - (rank << 32)
+
+
+def scaled(features: Tensor, weight: float) -> Tensor:
+    """The same values, α z + (1 - α) sg(z), with α times the gradient."""
+    return torch.lerp(features.detach(), features, weight)

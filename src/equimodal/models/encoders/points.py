@@ -29,6 +29,26 @@ def _each(layer: nn.Module, points: Tensor) -> Tensor:
     return out
 
 
+class RowNorm(nn.BatchNorm1d):
+    """Batch norm of [B, C] that meets a single row with its running statistics: one row has no variance."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        if self.training and len(rows) > 1:
+            return super().forward(rows)
+        return F.batch_norm(
+            rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
+
+
+def _project(inputs: int, width: int) -> nn.Sequential:
+    """From pooled features to the encoder's.
+
+    With the norm, as both papers have it: pooled maxima are large, and without it the units of a cloud's encoder die in
+    the first epochs.
+    """
+    return nn.Sequential(nn.Linear(inputs, width, bias=False), RowNorm(width), nn.ReLU())
+
+
 class PointNet(nn.Module):
     """The same small network on every point, then the maximum over the points.
 
@@ -57,7 +77,7 @@ class PointNet(nn.Module):
         for before, after in pairwise([channels, *widths]):
             layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU()]
         self.point = nn.Sequential(*layers)
-        self.project = nn.Sequential(nn.Linear(widths[-1], width), nn.ReLU())
+        self.project = _project(widths[-1], width)
 
     def forward(self, points: Input) -> Tensor:
         points = tensor("pointnet", points, f"[B, N, {self.channels}]", (3,), {2: self.channels})
@@ -144,7 +164,7 @@ class DGCNN(nn.Module):
     """Edge convolutions on a graph of nearest neighbours that is drawn anew at every layer.
 
     All layers' outputs side by side pass a linear layer with batch norm and LeakyReLU on every point; the maximum and
-    the mean over the points pass a linear layer with ReLU. The paper's classifiers have k = 20, widths
+    the mean over the points pass a linear layer with batch norm and ReLU. The paper's classifiers have k = 20, widths
     (64, 64, 128, 256); the defaults are for small clouds on a CPU.
 
     Args:
@@ -175,7 +195,7 @@ class DGCNN(nn.Module):
         self.point = nn.Sequential(
             nn.Linear(sum(widths), width, bias=False), nn.BatchNorm1d(width), nn.LeakyReLU(SLOPE)
         )
-        self.project = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU())
+        self.project = _project(2 * width, width)
 
     def forward(self, points: Input) -> Tensor:
         x = tensor("dgcnn", points, f"[B, N, {self.channels}]", (3,), {2: self.channels})

@@ -1,0 +1,158 @@
+"""`equimodal train` and `equimodal predict`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from ..errors import ConfigError
+from ..training.folder import RunFolder
+from ..training.settings import NEUTRAL, Settings, read_toml
+from .options import Options
+
+__all__ = ["predict", "run_name", "settings", "stored", "train"]
+
+NOTHING_SAID = Options()
+RUNS_OWN = Parameter(show_default="that of the run")
+
+
+def train(
+    data: str | None = None,
+    /,
+    *,
+    config: Path | None = None,
+    out: Annotated[Path | None, Parameter(show_default="runs/DATA-METHOD-SEED")] = None,
+    resume: Path | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    options: Options = NOTHING_SAID,
+) -> None:
+    """Train a model, test it, and write everything to a run folder.
+
+    Options override the experiment file, which overrides the defaults. The run folder holds config.toml (all settings),
+    metrics.jsonl (a line per epoch), results.json, predictions.parquet and checkpoint/. Learning rates have no unit;
+    sizes count samples, lengths count epochs, and only --checkpoint-every knows seconds.
+
+    Args:
+        data: data set by its expression, such as "avmnist(snr=-5.0)"; `equimodal data list` lists them
+        config: experiment file (TOML) with any of these settings by the same names, with _ for -
+        out: run folder
+        resume: run folder to go on with from its last checkpoint, with the settings that it began with
+        overwrite: replace the run folder if it exists
+    """
+    if resume is not None:
+        _refuse_with_resume(data, config, out, overwrite, options)
+        chosen, folder = stored(resume).changed(**options.said()), resume
+    else:
+        chosen = settings(data, config, options)
+        folder = out or Path("runs") / run_name(chosen)
+    _train(chosen, folder, resume=resume is not None, overwrite=overwrite)
+
+
+def predict(
+    run: Path,
+    /,
+    *,
+    split: Literal["test", "val", "train"] = "test",
+    data: Annotated[str | None, RUNS_OWN] = None,
+    data_root: Annotated[str | None, RUNS_OWN] = None,
+    out: Annotated[
+        Path | None, Parameter(show_default="in RUN, named after data and split")
+    ] = None,
+) -> None:
+    """Write the probabilities that a trained run gives to each class, fused and per modality, as a Parquet file.
+
+    Args:
+        run: folder of a finished run
+        split: part of the data set
+        data: data set by its expression, with the modalities and classes of the run's
+        data_root: folder that holds the data sets
+        out: file to write
+    """
+    from ..report.text import print_text
+    from ..training.run import predict as write
+
+    written = write(run, split=split, data=data, data_root=data_root, out=out)
+    print_text(f"Wrote {written}")
+
+
+def settings(data: str | None, config: Path | None, options: Options) -> Settings:
+    """The settings of a run: defaults, then the experiment file, then what was said on the command line.
+
+    Raises:
+        ConfigError: there is no data set, or the file has a setting that cannot be.
+    """
+    given = options.said() | ({} if data is None else {"data": data})
+    if config is not None:
+        values = read_toml(config)
+        if "encoders" in given:  # one option names one encoder; those of the others stay
+            given["encoders"] = {**values.get("encoders", {}), **given["encoders"]}
+        return Settings.of({**values, **given}, str(config))
+    if data is None:
+        raise ConfigError(
+            "Say what to train on, as in 'equimodal train digits3d', or give an experiment file by --config."
+        )
+    return Settings(**given)
+
+
+def run_name(chosen: Settings) -> str:
+    """DATA-METHOD-SEED, made of characters that every file system takes."""
+    parts = (chosen.data, chosen.method, str(chosen.seed))
+    name = "-".join(_plain(part) for part in parts)
+    if len(name) <= 100:
+        return name
+    return f"{name[:90]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^\w.+=-]+", "_", text.replace("()", "").replace(" ", "")).strip("_.")
+
+
+def _train(chosen: Settings, folder: Path, *, resume: bool, overwrite: bool) -> None:
+    from ..report.text import Bar, print_text, results
+    from ..training.run import train as run
+
+    try:
+        done = run(chosen, folder, resume=resume, overwrite=overwrite, progress=Bar())
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_how_to_go_on(folder)) from None
+    results(done.results)
+    print_text(f"Run folder: {folder}")
+
+
+def _how_to_go_on(folder: Path) -> str:
+    if not RunFolder(folder).is_run():
+        return "stopped before training began; start again with the same command."
+    return f"stopped; to go on: equimodal train --resume {shlex.quote(str(folder))}"
+
+
+def stored(folder: Path) -> Settings:
+    """The settings of a run that has begun.
+
+    Raises:
+        ConfigError: the folder is no run.
+    """
+    run = RunFolder(folder)
+    run.require_run()
+    return Settings.from_toml(run.config)
+
+
+def _refuse_with_resume(
+    data: str | None, config: Path | None, out: Path | None, overwrite: bool, options: Options
+) -> None:
+    said = {"DATA": data, "--config": config, "--out": out, "--overwrite": overwrite or None}
+    names = [name for name, value in said.items() if value is not None]
+    names += [_flag(name) for name in options.said() if name not in NEUTRAL]
+    if names:
+        raise ConfigError(
+            f"--resume goes on with the settings that the run began with, so leave out {', '.join(names)}; "
+            f"only {', '.join(map(_flag, sorted(NEUTRAL)))} may change."
+        )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,130 @@
+r"""ARL: asymmetric representation learning.
+
+The best reliance on a modality is inversely proportional to the variance of its prediction: not balance, but the right
+imbalance. Unimodal losses through the shared head reduce bias and give a proxy of the variance; each encoder's gradient
+is scaled so that the reliance approaches the inverse variance. With u_m = z_m W_mᵀ + b (full bias):
+
+$$D_m = \sum_c \mathrm{mean}_i |u_{m,ic}|, \quad d_m = D_m / \sum_k D_k, \qquad
+H_m = \mathrm{mean}_i \mathcal{H}(\mathrm{softmax}(u_{m,i})), \quad h_m = \max(H_m / \sum_k H_k, 0.3)$$
+
+$$w_m = \frac{1/h_m}{\sum_k 1/h_k}, \qquad s = \mathrm{softmax}_m\left(T \cdot d_{\neg m} \cdot w_m\right), \qquad
+L = \mathrm{CE}(g) + \gamma \sum_m \mathrm{CE}(u_m)$$
+
+and encoder m's gradient is multiplied by 1 + s_m. In the first epochs (0 to `start`) γ is 1 and nothing is scaled.
+
+Source: "Asymmetric Representation Learning", ICCV 2025; authors' code shicaiwei123/ICCV2025-ARL.
+
+Readings and deviations:
+
+- The released code does not run (a `raise`, and a tensor times a tuple), and where it is patched its weights stay ½:
+  both encoders ×1.5. Here s is used, as the text says, and that of the same step: it touches only the backward.
+- Several modalities: d_¬m is the mean d of the others (M = 2: the other's); the floor is min(0.3, 0.9 / M), because
+  0.3 would make all h equal from M = 4 on. Both are ours. With one modality there is no other, and nothing is scaled.
+- The reported unimodal logits are the head's own; ``bias="split"`` uses them in losses and statistics too.
+- ``scale_by_gamma`` multiplies s by γ, the authors' variant for Swin transformers.
+- Authors' values: CREMA-D γ 4, T 8; Kinetics-Sounds 3, 4; AVE 5, 4; start 5; clipping at 40 is part of the recipe.
+- The scale is cancelled by Adam; the unimodal losses are not, and much of the gain may be theirs: compare with `uniform`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .. import distributed
+from ..core import Gradients, Losses, Method, Output, Step
+from ..errors import ConfigError
+
+__all__ = ["ARL"]
+
+
+class ARL(Method):
+    """Unimodal losses ``arl/<modality>``, and encoder gradients scaled by 1 + s_m.
+
+    Args:
+        gamma: γ, the weight of the unimodal losses after `start`.
+        temperature: T; larger favours one modality more.
+        start: the last epoch of plain training.
+        floor: of h_m.
+        scale_by_gamma: scale by 1 + γ s_m.
+        bias: "full" or "split", the bias in losses and statistics.
+
+    Raises:
+        ConfigError: γ is negative, the floor is not between 0 and 1, or `bias` is unknown.
+    """
+
+    # No neutral setting: the softmax of s sums to 1, so some gradient is always scaled after `start`.
+    neutral = None
+    search_space = {"gamma": (1.0, 8.0), "temperature": (1.0, 16.0)}
+
+    def __init__(
+        self,
+        gamma: float = 4.0,
+        temperature: float = 8.0,
+        start: int = 5,
+        floor: float = 0.3,
+        scale_by_gamma: bool = False,
+        bias: Literal["full", "split"] = "full",
+    ) -> None:
+        super().__init__()
+        if gamma < 0 or not 0 <= floor < 1 or bias not in ("full", "split"):
+            raise ConfigError(
+                f"arl(gamma={gamma}, floor={floor}, bias={bias!r}): gamma is at least 0, floor between 0 and 1, "
+                "bias 'full' or 'split'."
+            )
+        self.gamma = gamma
+        self.temperature = temperature
+        self.start = start
+        self.floor = floor
+        self.scale_by_gamma = scale_by_gamma
+        self.bias = bias
+
+    def losses(self, losses: Losses, output: Output, step: Step) -> Losses:
+        weight = self.gamma if step.epoch > self.start else 1.0
+        own = {
+            f"arl/{m}": weight * step.mean(step.task.loss(logits, step.target), m)
+            for m, logits in self._logits(output, step).items()
+        }
+        return {**losses, **own}
+
+    def gradients(self, grads: Gradients, output: Output, step: Step) -> Gradients:
+        if step.epoch <= self.start or len(output.modalities) < 2:
+            return grads
+        scales = 1 + self.shares(output, step) * (self.gamma if self.scale_by_gamma else 1.0)
+        for m, scale in zip(output.modalities, scales, strict=True):
+            step.note(f"arl/scale/{m}", scale)
+            grads = grads.map(step.model.encoders[m], lambda grad, by=scale: grad * by.to(grad.dtype))
+        return grads
+
+    def shares(self, output: Output, step: Step) -> Tensor:
+        """[M]: s, by which the encoders' gradients grow; sums to 1."""
+        reliance, entropy = self._statistics(output, step)
+        d = reliance / reliance.sum().clamp(min=1e-12)
+        h = entropy / entropy.sum().clamp(min=1e-12)
+        h = h.clamp(min=min(self.floor, 0.9 / len(h)))
+        w = (1 / h) / (1 / h).sum()
+        others = (1 - d) / (len(d) - 1)
+        return (self.temperature * others * w).softmax(0)
+
+    def _statistics(self, output: Output, step: Step) -> tuple[Tensor, Tensor]:
+        """[M] each: D_m and H_m, over the global batch."""
+        sums = []
+        for m, logits in self._logits(output, step).items():
+            logits = logits.detach()
+            weight = step.batch.mask(m).to(logits.dtype)
+            p = logits.softmax(1)
+            entropy = -(p * (p + 1e-16).log()).sum(1)
+            sums.append(
+                torch.stack([logits.abs().sum(1) @ weight, entropy @ weight, weight.sum()])
+            )
+        totals = distributed.sum(torch.stack(sums))
+        count = totals[:, 2].clamp(min=1)
+        return totals[:, 0] / count, totals[:, 1] / count
+
+    def _logits(self, output: Output, step: Step) -> dict[str, Tensor]:
+        if self.bias == "split":
+            return dict(output.unimodal)
+        head, batch = step.model.head, step.batch
+        return {m: head.alone(output.features, m, batch) for m in output.modalities}

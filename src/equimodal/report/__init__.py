@@ -1,0 +1,1 @@
+"""What runs have found, for people to read."""

@@ -1,0 +1,185 @@
+"""Tables and progress bars for the terminal."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import IO, Any, Self
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, JustifyMethod
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["Bar", "DownloadBar", "figure", "percent", "print_table", "print_text", "results"]
+
+NONE = "–"
+_SHOWN = {"epoch": "{:.0f}", "loss": "{:.3f}", "val_accuracy": "{:.1%}", "ratio": "{:.2f}"}
+
+
+def print_table(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    words: Collection[str] = (),
+    wrap: Collection[str] = (),
+) -> None:
+    """Print rows in columns that fit the terminal; where there is none, as wide as they need.
+
+    Args:
+        headers: a name per column.
+        rows: a text per column.
+        words: columns that hold words and are aligned to the left, besides the first; the others hold numbers.
+        wrap: columns whose text may be broken into lines where room is scarce.
+    """
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for i, header in enumerate(headers):
+        aligned: JustifyMethod = "left" if i == 0 or header in words else "right"
+        table.add_column(header, justify=aligned, no_wrap=header not in wrap, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    _console().print(table)
+
+
+def print_text(text: str) -> None:
+    """Print without interpreting anything in the text."""
+    print(text, flush=True)
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction with one digit in percent: 0.8167 is 81.7."""
+    return NONE if fraction is None else f"{100 * fraction:.1f}"
+
+
+def figure(value: float | None, digits: int = 2) -> str:
+    """A number, or a dash where there is none."""
+    return NONE if value is None else f"{value:.{digits}f}"
+
+
+def results(found: Mapping[str, Any]) -> None:
+    """Print the final figures of a run, as they stand in its `results.json`."""
+    test = found["test"]
+    rows = [("fused", percent(test["fused"]["accuracy"]), NONE)]
+    rows += [
+        (name, percent(of["decoupled"]), percent(of.get("probe")))  # not probed: a dash
+        for name, of in test["modalities"].items()
+    ]
+    print_table(("test accuracy, %", "decoupled", "linear probe"), rows)
+    ratio = figure(found["train"]["discrepancy_ratio"])
+    print_text(
+        f"discrepancy ratio {ratio} · weights of epoch {found['epoch'] + 1} of {found['epochs']} "
+        f"({found['select']}{_SELECTED[found['protocol']]}) · {found['seconds']:.0f} s"
+    )
+
+
+_SELECTED = {"honest": "", "paper": " on test: not comparable with honest figures"}
+
+
+class Bar:
+    """The progress of one training: a bar in a terminal, elsewhere a line per epoch. A `Progress` of training.
+
+    Args:
+        label: stands before the bar; if empty, a line above it says what is trained.
+        stream: where it is drawn; the error stream by default, so that results can be piped.
+    """
+
+    def __init__(self, label: str = "", stream: IO[str] | None = None) -> None:
+        self._label = label
+        self._console = _console(stream or sys.stderr)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            expand=True,
+        )
+        self._task = TaskID(0)
+        self._figures: dict[str, float] = {}
+
+    def start(self, total_steps: int, description: str) -> None:
+        """Training begins: so many steps in all."""
+        if not self._label:
+            self.message(description)
+        self._task = self._progress.add_task(self._label, total=total_steps, figures="")
+        self._progress.start()
+
+    def advance(self, n: int, figures: Mapping[str, float]) -> None:
+        """`n` more steps are done; the newest figures."""
+        if figures.get("epoch") != self._figures.get("epoch"):
+            self._end_line()
+        self._figures = {name: v for name, v in figures.items() if not math.isnan(v)}
+        self._progress.update(self._task, advance=n, figures=_line(self._figures))
+
+    def message(self, text: str) -> None:
+        """One line that stays on the screen."""
+        self._console.print(Text(text))
+
+    def close(self) -> None:
+        """Training has ended, one way or another."""
+        self._progress.stop()
+        self._end_line()
+        self._figures = {}
+
+    def _end_line(self) -> None:
+        """Where there is no bar, the last figures of an epoch stay as a line."""
+        if len(self._figures) > 1 and not self._console.is_terminal:
+            self._console.print(Text(f"{self._label} {_line(self._figures)}".strip()))
+
+
+class DownloadBar:
+    """The progress of files that are fetched: a bar for each in a terminal, elsewhere a line when it begins."""
+
+    def __init__(self) -> None:
+        self._console = _console(sys.stderr)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            DownloadColumn(),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, name: str, done: int, total: int | None) -> None:
+        """So many bytes of a file are there, out of so many if that is known."""
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=total)
+            if not self._console.is_terminal:
+                self._console.print(Text(name))
+        self._progress.update(self._tasks[name], completed=done, total=total)
+
+
+def _line(figures: Mapping[str, float]) -> str:
+    """``epoch 3 · loss 1.204 · val 61.2%``: the figures that matter, so that a bar fits beside them."""
+    return " · ".join(
+        f"{name.removesuffix('_accuracy')} {_SHOWN[name].format(value)}"
+        for name, value in figures.items()
+        if name in _SHOWN
+    )
+
+
+def _console(stream: IO[str] | None = None) -> Console:
+    """As wide as the terminal; elsewhere as wide as any line."""
+    console = Console(file=stream or sys.stdout, highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 10_000
+    return console

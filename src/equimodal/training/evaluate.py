@@ -1,0 +1,293 @@
+"""What a trained model says of data it has not learned from: accuracies, calibration, linear probes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..core import Balanced, Batch, Task
+from ..data.dataset import Dataset
+from ..data.loader import Loader
+from ..errors import DataError
+from ..models import Multimodal
+from .place import place
+
+__all__ = [
+    "Evaluation",
+    "Features",
+    "Predictions",
+    "Score",
+    "calibration_error",
+    "collect",
+    "evaluate",
+    "extract",
+    "probe",
+]
+
+PROBE_ROWS = 10_000
+"""The most training rows that a linear probe is fitted on."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Logits of N samples, on the CPU.
+
+    Attributes:
+        fused: [N, C].
+        unimodal: for each modality [N, C], zero where it is missing.
+        present: for each modality [N] booleans.
+        target: [N] class ids.
+        index: [N] positions in the data set.
+    """
+
+    fused: Tensor
+    unimodal: Mapping[str, Tensor]
+    present: Mapping[str, Tensor]
+    target: Tensor
+    index: Tensor
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good one prediction is; NaN where no sample has the modality.
+
+    Attributes:
+        accuracy: fraction right.
+        cross_entropy: the task's loss, in nats.
+        calibration_error: see `calibration_error`.
+        samples: that it was measured on.
+    """
+
+    accuracy: float
+    cross_entropy: float
+    calibration_error: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model on a data set.
+
+    Attributes:
+        fused: of the fused logits, on all samples.
+        decoupled: for each modality of its unimodal logits, on the samples that have it.
+        confusion: [C, C] counts, true class by row, predicted class by column.
+    """
+
+    fused: Score
+    decoupled: Mapping[str, Score]
+    confusion: Tensor
+
+    def figures(self) -> dict[str, Any]:
+        """As in `results.json`; what could not be measured is None."""
+        modalities = {
+            name: {
+                "decoupled": _known(score.accuracy),
+                "cross_entropy": _known(score.cross_entropy),
+                "calibration_error": _known(score.calibration_error),
+                "samples": score.samples,
+            }
+            for name, score in self.decoupled.items()
+        }
+        fused = {
+            "accuracy": _known(self.fused.accuracy),
+            "cross_entropy": _known(self.fused.cross_entropy),
+            "calibration_error": _known(self.fused.calibration_error),
+        }
+        return {
+            "fused": fused,
+            "modalities": modalities,
+            "samples": self.fused.samples,
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def _known(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def evaluate(
+    model: Balanced | Multimodal, data: Dataset | Iterable[Batch], batch_size: int = 256
+) -> Evaluation:
+    """Accuracy, cross-entropy and calibration error, fused and for each modality, in evaluation mode.
+
+    Args:
+        model: a learner, or a model alone.
+        data: a data set, or its batches.
+        batch_size: of a data set; the figures do not depend on it.
+
+    Raises:
+        DataError: there is no sample, or one has no target.
+    """
+    learner = _learner(model)
+    return score(collect(learner, batches(data, batch_size)), learner.task)
+
+
+def _learner(model: Balanced | Multimodal) -> Balanced:
+    return model if isinstance(model, Balanced) else Balanced(model)
+
+
+def batches(data: Dataset | Iterable[Batch], batch_size: int) -> Iterable[Batch]:
+    """The batches of a data set in its order; batches stay what they are."""
+    return Loader(data, batch_size, shuffle=False) if isinstance(data, Dataset) else data
+
+
+@torch.no_grad()
+def collect(learner: Balanced, data: Iterable[Batch]) -> Predictions:
+    """The predictions on all batches, one after another; the device is asked once, at the end.
+
+    Raises:
+        DataError: there is no sample, or one has no target.
+    """
+    like = next(learner.parameters())
+    modalities = learner.model.modalities
+    fused, target, index = [], [], []
+    unimodal: dict[str, list[Tensor]] = {m: [] for m in modalities}
+    present: dict[str, list[Tensor]] = {m: [] for m in modalities}
+    seen = 0
+    for batch in data:
+        if batch.target is None:
+            raise DataError("Evaluation needs a target for every sample.")
+        target.append(batch.target)
+        index.append(torch.arange(seen, seen + len(batch)) if batch.index is None else batch.index)
+        seen += len(batch)
+        output = learner.predict(place(batch, like.device, like.dtype))
+        fused.append(output.fused)
+        for m in modalities:
+            unimodal[m].append(output.unimodal[m])
+            present[m].append(batch.mask(m))
+    if not seen:
+        raise DataError("There is no sample to evaluate on.")
+    return Predictions(
+        torch.cat(fused).cpu(),
+        {m: torch.cat(parts).cpu() for m, parts in unimodal.items()},
+        {m: torch.cat(parts).cpu() for m, parts in present.items()},
+        torch.cat(target).cpu(),
+        torch.cat(index).cpu(),
+    )
+
+
+def score(predictions: Predictions, task: Task) -> Evaluation:
+    """The figures of predictions."""
+    classes = predictions.fused.shape[1]
+    pairs = predictions.target * classes + predictions.fused.argmax(1)
+    return Evaluation(
+        _score(predictions.fused, predictions.target, task),
+        {
+            m: _score(
+                logits[predictions.present[m]], predictions.target[predictions.present[m]], task
+            )
+            for m, logits in predictions.unimodal.items()
+        },
+        torch.bincount(pairs, minlength=classes**2).reshape(classes, classes),
+    )
+
+
+def _score(logits: Tensor, target: Tensor, task: Task) -> Score:
+    logits = logits.double()
+    return Score(
+        float(task.correct(logits, target).double().mean()),
+        float(task.loss(logits, target).mean()),
+        calibration_error(logits.softmax(1), target),
+        len(target),
+    )
+
+
+def calibration_error(probabilities: Tensor, target: Tensor, bins: int = 15) -> float:
+    """Expected calibration error: Σ_b (n_b / N) |accuracy_b − confidence_b| over equal bins (lower, upper].
+
+    Source: Guo et al., "On calibration of modern neural networks", ICML 2017, eq. 3.
+
+    Args:
+        probabilities: [N, C].
+        target: [N].
+        bins: of the confidence, the largest probability.
+    """
+    if not len(target):
+        return float("nan")
+    confidence, said = probabilities.double().max(1)
+    where = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    gap = (said == target).double() - confidence
+    return float(torch.zeros(bins, dtype=gap.dtype).index_add(0, where, gap).abs().sum() / len(gap))
+
+
+# Linear probes.
+
+
+@dataclass(frozen=True)
+class Features:
+    """Evaluation-mode features [n, d] and targets [n] of the samples that have a modality, on the CPU."""
+
+    values: Tensor
+    target: Tensor
+
+
+@torch.no_grad()
+def extract(learner: Balanced, data: Iterable[Batch]) -> dict[str, Features]:
+    """The features of each modality."""
+    like = next(learner.parameters())
+    found: dict[str, list[Tensor]] = {m: [] for m in learner.model.modalities}
+    target: dict[str, list[Tensor]] = {m: [] for m in learner.model.modalities}
+    for batch in data:
+        if batch.target is None:
+            raise DataError("A linear probe needs a target for every sample.")
+        features = learner.predict(place(batch, like.device, like.dtype)).features
+        for m, values in features.items():
+            mask = batch.mask(m)
+            found[m].append(values.cpu()[mask])
+            target[m].append(batch.target[mask])
+    return {m: Features(torch.cat(found[m]), torch.cat(target[m])) for m in found}
+
+
+def probe(
+    model: Balanced | Multimodal,
+    train: Dataset | Iterable[Batch],
+    test: Dataset | Iterable[Batch],
+    *,
+    batch_size: int = 256,
+    rows: int = PROBE_ROWS,
+    seed: int = 0,
+) -> dict[str, float]:
+    """For each modality the test accuracy of a linear classifier on its frozen features.
+
+    Logistic regression with C = 1 on standardised evaluation-mode training features, at most `rows` of them, drawn at
+    random; only samples that have the modality. NaN where train or test has none.
+    """
+    learner = _learner(model)
+    known = extract(learner, batches(train, batch_size))
+    asked = extract(learner, batches(test, batch_size))
+    return {m: _probe(known[m], asked[m], rows, seed) for m in known}
+
+
+def _probe(known: Features, asked: Features, rows: int, seed: int) -> float:
+    if not len(known.target) or not len(asked.target):
+        return float("nan")
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(known.target))[:rows])
+    features, target = known.values.double().numpy()[chosen], known.target.numpy()[chosen]
+    truth = asked.target.numpy()
+    if len(np.unique(target)) == 1:
+        return float((truth == target[0]).mean())
+    said = _classified(features, target, asked.values.double().numpy())
+    return float((said == truth).mean())
+
+
+def _classified(
+    features: NDArray[np.float64], target: NDArray[np.int64], asked: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=1000))
+    with warnings.catch_warnings():  # nearly converged is good enough for an accuracy
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        said: NDArray[np.int64] = classifier.fit(features, target).predict(asked)
+    return said

@@ -1,0 +1,190 @@
+"""The folder of a run: what is in it, and how it is written so that a kill at any moment leaves it whole."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, TrainingError
+from .settings import HEADER
+
+__all__ = ["RunFolder", "write_atomic"]
+
+_FULL = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write beside the file, flush to the disk, and rename: the file is the old one or the new one, never a part.
+
+    Raises:
+        TrainingError: the disk is full, or the file cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        _write_through(temporary, data)
+        os.replace(temporary, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise TrainingError(_refusal(path, error)) from error
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _refusal(path: Path, error: OSError) -> str:
+    if error.errno in _FULL:
+        return (
+            f"There is no room to write {path} ({error.strerror}): free some space and resume; "
+            "what was written before is whole."
+        )
+    return f"{path} cannot be written: {error.strerror}."
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run.
+
+    ``config.toml`` (resolved settings), ``split.json`` (data, its fingerprint, rows carved out as validation),
+    ``metrics.jsonl`` (a line per epoch), ``checkpoint/``, ``results.json``, ``predictions.parquet``.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
+    def split(self) -> Path:
+        return self.path / "split.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions.parquet"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint"
+
+    def is_run(self) -> bool:
+        """Whether a run was ever begun here."""
+        try:
+            with self.config.open(encoding="utf-8", errors="replace") as file:
+                return file.readline().rstrip() == HEADER
+        except OSError:
+            return False
+
+    def require_run(self) -> None:
+        """Refuse a folder without a run."""
+        if not self.is_run():
+            raise ConfigError(
+                f"{self.path} is not the folder of a run: it has no config.toml that a run has written."
+            )
+
+    def open(self, *, resume: bool, overwrite: bool) -> None:
+        """Make the folder ready for a new run, or leave it as it is to resume.
+
+        Raises:
+            ConfigError: it holds something that must not be lost, or there is nothing to resume.
+        """
+        self.check(resume=resume, overwrite=overwrite)
+        if resume:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{self.path} cannot be made: {error.strerror}.") from None
+        if self.is_run():
+            self._clear()
+
+    def check(self, *, resume: bool, overwrite: bool) -> None:
+        """The refusals of `open`, without touching anything."""
+        if resume and overwrite:
+            raise ConfigError("A run is either resumed or overwritten: choose one.")
+        if resume:
+            return self.require_run()
+        if not self.path.exists():
+            return None
+        if not self.path.is_dir():
+            raise ConfigError(f"{self.path} is a file: name a folder for the run.")
+        if self.is_run() and not overwrite:
+            raise ConfigError(
+                f"{self.path} already holds a run: continue it with --resume, replace it with --overwrite, "
+                "or choose another folder."
+            )
+        if not self.is_run() and any(self.path.iterdir()):
+            raise ConfigError(
+                f"{self.path} holds files that are not a run, and they are never deleted: choose another folder."
+            )
+        return None
+
+    def _clear(self) -> None:
+        """Delete what a run writes and nothing else; the mark of a run goes last."""
+        kept = [self.results, self.predictions, self.report, self.metrics, self.split]
+        inside = [
+            *self.checkpoint.glob("state.json"),
+            *self.checkpoint.glob("*.safetensors"),
+            *self.checkpoint.glob(".*.part"),
+            *self.path.glob(".*.part"),
+        ]
+        for file in [*inside, *kept, self.config]:
+            file.unlink(missing_ok=True)
+
+    def keep_epochs(self, epochs: int) -> list[dict[str, Any]]:
+        """Cut `metrics.jsonl` to the epochs that a checkpoint knows of, and return their lines."""
+        if not self.metrics.exists():
+            return []
+        lines = self.metrics.read_text(encoding="utf-8").splitlines()[:epochs]
+        write_atomic(self.metrics, "".join(line + "\n" for line in lines))
+        return [json.loads(line) for line in lines]
+
+    def add_epoch(self, figures: Mapping[str, Any]) -> None:
+        """One more line in `metrics.jsonl`; a half-written one is cut when the run is resumed."""
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(figures) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise TrainingError(_refusal(self.metrics, error)) from error
+
+    def write_json(self, path: Path, values: Mapping[str, Any]) -> None:
+        write_atomic(path, json.dumps(values, indent=2) + "\n")
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        try:
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path} cannot be read: {error}.") from None
+        return values

@@ -1,0 +1,149 @@
+"""What a run came to: the figures of `results.json`, and a run that is read again."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__
+from ..core import Balanced
+from ..data.splits import Splits
+from ..errors import CheckpointError
+from ..models import Multimodal
+from . import checkpoint
+from .evaluate import Evaluation, Predictions, evaluate, probe, score
+from .folder import RunFolder
+from .settings import Settings
+from .statistics import Figures
+
+__all__ = ["Best", "Run", "brief", "figures", "provenance", "read_run", "train_figures"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model and what is known of it.
+
+    Attributes:
+        learner: model and method, with the selected weights, in evaluation mode.
+        settings: resolved.
+        results: as in `results.json`.
+        history: the lines of `metrics.jsonl`.
+        folder: where the run is kept, or None.
+    """
+
+    learner: Balanced
+    settings: Settings
+    results: Mapping[str, Any]
+    history: tuple[Mapping[str, Any], ...] = ()
+    folder: Path | None = None
+
+    @property
+    def model(self) -> Multimodal:
+        return self.learner.model
+
+
+@dataclass(frozen=True)
+class Best:
+    """The epoch with the best fused accuracy on the data that selects; the first on a tie."""
+
+    epoch: int
+    accuracy: float
+
+
+def read_run(learner: Balanced, settings: Settings, folder: RunFolder) -> Run:
+    """A run from its folder; the learner receives the selected weights.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or it is damaged or of another model.
+    """
+    snapshot = checkpoint.read(folder.checkpoint)
+    if snapshot is None:
+        raise CheckpointError(f"{folder.path} has no checkpoint yet: train it first.")
+    tensors = snapshot.part("best") or snapshot.part("learner")
+    checkpoint.load_module(learner, tensors, folder.checkpoint)
+    results = folder.read_json(folder.results) if folder.results.exists() else {}
+    history = (
+        folder.metrics.read_text(encoding="utf-8").splitlines() if folder.metrics.exists() else []
+    )
+    return Run(learner.eval(), settings, results, tuple(map(json.loads, history)), folder.path)
+
+
+def figures(
+    learner: Balanced, data: Splits, said: Predictions, settings: Settings
+) -> dict[str, Any]:
+    """Test and validation.
+
+    Args:
+        learner: with the selected weights.
+        data: what it was trained on.
+        said: its predictions on test.
+        settings: of the run.
+    """
+    size = settings.batch_size
+    test = score(said, learner.task).figures()
+    if settings.probe:
+        for name, accuracy in probe(learner, data.train, data.test, batch_size=size).items():
+            test["modalities"][name]["probe"] = finite(accuracy)
+    val = evaluate(learner, data.val, size).figures() if len(data.val) else None
+    return {"test": test, "val": val}
+
+
+def provenance(
+    learner: Balanced,
+    settings: Settings,
+    history: Sequence[Mapping[str, Any]],
+    best: Best | None,
+) -> dict[str, Any]:
+    """How the figures came about: what was trained, which epoch was selected and by what."""
+    selected = best.epoch if best and settings.select == "best" else history[-1]["epoch"]
+    return {
+        "train": history[selected]["train"],
+        "epoch": selected,
+        "epochs": len(history),
+        "select": settings.select,
+        "protocol": settings.protocol,
+        "selected_on": "test" if settings.protocol == "paper" else "val",
+        "data": settings.data,
+        "method": settings.method,
+        "seed": settings.seed,
+        "modalities": list(learner.model.modalities),
+        "parameters": sum(p.numel() for p in learner.model.parameters()),
+        "versions": _versions(),
+    }
+
+
+def train_figures(figures: Figures) -> dict[str, Any]:
+    """Of an epoch's training, as in `metrics.jsonl`."""
+    return {
+        "accuracy": figures.accuracy,
+        "discrepancy_ratio": finite(figures.discrepancy_ratio),
+        "share": {name: finite(value) for name, value in figures.share.items()},
+    }
+
+
+def finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def brief(found: Evaluation) -> dict[str, Any]:
+    """Of an epoch's validation, as in `metrics.jsonl`."""
+    return {
+        "accuracy": found.fused.accuracy,
+        "cross_entropy": found.fused.cross_entropy,
+        "modalities": {name: finite(s.accuracy) for name, s in found.decoupled.items()},
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "equimodal": __version__,
+        "torch": str(torch.__version__),
+        "python": ".".join(map(str, sys.version_info[:3])),
+    }

@@ -1,0 +1,268 @@
+"""Runs from settings alone: train, load again, predict."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..core import Balanced, Method
+from ..core.expression import build
+from ..data import registry
+from ..data.dataset import Dataset
+from ..data.splits import Splits
+from ..errors import ConfigError, EquimodalError
+from ..methods import BY_NAME as METHODS
+from ..models import Multimodal, encoders, heads
+from .evaluate import batches, collect
+from .fit import fit
+from .folder import RunFolder
+from .predictions import write_predictions
+from .progress import Progress
+from .results import Run, read_run
+from .settings import Settings
+
+__all__ = ["load", "load_data", "make_model", "predict", "train"]
+
+
+def train(
+    settings: Settings,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Read the data, build model and method, train, test.
+
+    Args:
+        settings: of the run.
+        out: its folder.
+        resume: go on from the last checkpoint there; see `fit`.
+        overwrite: replace the run there.
+        progress: shown while training.
+
+    Raises:
+        EquimodalError: as `fit`, and whatever is wrong with data or expressions, before anything is written.
+    """
+    # What fails fast comes first: reading the data can take minutes.
+    RunFolder(Path(out)).check(resume=resume, overwrite=overwrite)
+    method = _method(settings)
+    data = load_data(settings)
+    settings = settings.changed(
+        encoders=_encoder_expressions(settings, data), head=_head_expression(settings, method)
+    )
+    model = make_model(settings, data)
+    return fit(
+        model,
+        data,
+        method,
+        out=out,
+        resume=resume,
+        overwrite=overwrite,
+        progress=progress,
+        settings=settings,
+    )
+
+
+def _method(settings: Settings) -> Method:
+    made: Method = build(settings.method, METHODS, "method", Method)
+    return made
+
+
+# Data.
+
+
+def load_data(settings: Settings) -> Splits:
+    """The data set that the settings name.
+
+    Raises:
+        EquimodalError: it cannot be read, or has no such option or modality.
+    """
+    known = {name: functools.partial(_load, settings, name) for name in registry.names()}
+    data: Splits = build(settings.data, known, "data set", Splits)
+    return data if settings.modalities is None else data.only(settings.modalities)
+
+
+def _load(settings: Settings, name: str, /, **options: Any) -> Splits:
+    if settings.val_fraction is not None:
+        if "validation" not in registry.options(name):
+            raise ConfigError(
+                f"{name} has a validation part of its own: leave out val_fraction={settings.val_fraction}."
+            )
+        options = {"validation": settings.val_fraction, **options}
+    if settings.modalities is not None:
+        options = {**options, "modalities": settings.modalities}
+    return registry.load(name, settings.data_root, **options)
+
+
+# Model.
+
+
+def _encoder_expressions(settings: Settings, data: Splits) -> dict[str, str]:
+    """For each modality the encoder that the user named, else the data set's own."""
+    for name in settings.encoders:
+        if name not in data.modalities:
+            raise ConfigError(
+                f"The option 'encoders' names the modality {name!r}; {data.name} has {', '.join(data.modalities)}."
+            )
+    known = {**data.encoders, **settings.encoders}
+    for name in data.modalities:
+        if name not in known:
+            raise ConfigError(
+                f"{data.name} has no encoder of its own for {name!r}: name one in the option 'encoders'."
+            )
+    return {name: known[name] for name in data.modalities}
+
+
+def _head_expression(settings: Settings, method: Method) -> str:
+    if settings.head is not None:
+        return settings.head
+    wanted = {leaf.head for leaf in method.leaves() if leaf.head is not None}
+    if len(wanted) > 1:
+        raise ConfigError(
+            f"The parts of {settings.method!r} are made for different heads, {' and '.join(sorted(wanted))}: "
+            "name one in the option 'head'."
+        )
+    return wanted.pop() if wanted else "linear()"
+
+
+def make_model(settings: Settings, data: Splits) -> Multimodal:
+    """Encoders and head by their expressions; the weights are a function of the seed alone.
+
+    Raises:
+        ConfigError: an expression cannot be read, or an encoder cannot read its modality.
+    """
+    expressions = _encoder_expressions(settings, data)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        made = _encoders(expressions)
+        widths = {name: _width(name, encoder, data.train) for name, encoder in made.items()}
+        return Multimodal(made, _head(settings, widths, len(data.classes)))
+
+
+def _encoders(expressions: Mapping[str, str]) -> dict[str, nn.Module]:
+    return {
+        name: build(text, encoders.BY_NAME, "encoder", nn.Module)
+        for name, text in expressions.items()
+    }
+
+
+def _head(settings: Settings, widths: Mapping[str, int], classes: int) -> heads.Head:
+    text = settings.head or "linear()"
+    known = {name: functools.partial(head, widths, classes) for name, head in heads.BY_NAME.items()}
+    made: heads.Head = build(text, known, "head", heads.Head)
+    return made
+
+
+@torch.no_grad()
+def _width(modality: str, encoder: nn.Module, data: Dataset) -> int:
+    """The width of an encoder's features, found by passing two samples that have the modality."""
+    rows = torch.arange(len(data))
+    if modality in data.present:
+        rows = data.present[modality].nonzero().squeeze(1)
+    if not len(rows):
+        raise ConfigError(f"No training sample has the modality {modality!r}: leave it out.")
+    batch = data.fetch(rows[:2])
+    try:
+        features = encoder.eval()(batch.inputs[modality])
+    except EquimodalError as error:
+        raise ConfigError(f"The encoder of {modality!r}: {error}") from None
+    except (RuntimeError, ValueError, TypeError) as error:
+        shape = list(data.shapes[modality])
+        raise ConfigError(
+            f"The encoder of {modality!r} cannot read samples of shape {shape}: {str(error).splitlines()[0]}"
+        ) from error
+    encoder.train()
+    if features.ndim != 2:
+        raise ConfigError(
+            f"The encoder of {modality!r} must return [samples, width]; it returns {list(features.shape)}."
+        )
+    return int(features.shape[1])
+
+
+# Runs that are done.
+
+
+def load(folder: Path | str) -> Run:
+    """The trained model of a run that `train` made, with the selected weights, on the CPU; its data are not needed.
+
+    Raises:
+        ConfigError: the folder is not a run's.
+        CheckpointError: there is no checkpoint, or it is damaged or of another model.
+    """
+    place = RunFolder(Path(folder))
+    place.require_run()
+    settings = Settings.from_toml(place.config)
+    made_for = place.read_json(place.split)
+    if not settings.encoders:
+        raise ConfigError(
+            f"{folder} was trained in Python with a model of its own: build that model and load "
+            f"{place.checkpoint} into it."
+        )
+    head = _head(settings, made_for["widths"], len(made_for["classes"]))
+    model = Multimodal(_encoders(settings.encoders), head)
+    model.to(torch.float64 if settings.precision == "64" else torch.float32)
+    learner = Balanced(
+        model,
+        _method(settings),
+        samples=made_for["samples"]["train"],
+        epochs=settings.epochs,
+        seed=settings.seed,
+    )
+    return read_run(learner.to(next(model.parameters()).dtype), settings, place)
+
+
+def predict(
+    folder: Path | str,
+    split: str = "test",
+    data: str | None = None,
+    data_root: str | None = None,
+    out: Path | str | None = None,
+) -> Path:
+    """Write the probabilities of every sample of a split to a Parquet file.
+
+    Args:
+        folder: of a run.
+        split: train, val or test.
+        data: another data set of the same modalities and classes, by its expression.
+        data_root: where it is, if not where the run's data were.
+        out: the file; by default in the run's folder, named after data and split.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: the folder is not a run's, or the data do not fit its model.
+    """
+    run = load(folder)
+    made_for = RunFolder(Path(folder)).read_json(RunFolder(Path(folder)).split)
+    splits = load_data(
+        run.settings.changed(
+            data=data or run.settings.data,
+            data_root=data_root or run.settings.data_root,
+            modalities=run.model.modalities,
+            val_fraction=None if data else run.settings.val_fraction,
+        )
+    )
+    if list(splits.classes) != made_for["classes"]:
+        raise ConfigError(
+            f"The model of {folder} tells {len(made_for['classes'])} classes {made_for['classes'][:3]}... apart; "
+            f"{splits.name} has {len(splits.classes)} others."
+        )
+    part = splits.part(split)
+    if not len(part):
+        raise ConfigError(f"{splits.name} has no samples in {split}.")
+    said = collect(run.learner, batches(part, run.settings.batch_size))
+    path = Path(out) if out else _default_file(Path(folder), split, splits.name if data else None)
+    write_predictions(path, said, splits.classes, split)
+    return path
+
+
+def _default_file(folder: Path, split: str, data: str | None) -> Path:
+    parts = [part for part in (data, None if split == "test" and not data else split) if part]
+    return folder / ("-".join(["predictions", *parts]) + ".parquet")

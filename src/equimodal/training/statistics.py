@@ -1,0 +1,188 @@
+"""The figures of an epoch, summed on the device: nothing is read from it during a step."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .. import distributed
+from ..core import Losses, Output, Step
+
+__all__ = ["Figures", "Statistics", "discrepancy"]
+
+
+def discrepancy(rho: Tensor) -> Tensor:
+    """The discrepancy ratio of ρ [M]: ρ_first / ρ_second of two, max ρ / min ρ of more; 1 for one modality.
+
+    Source: Peng et al., "Balanced multimodal learning via on-the-fly gradient modulation", CVPR 2022, eq. 8; for more
+    than two modalities our reading.
+    """
+    if len(rho) > 2:
+        return rho.max() / rho.min()
+    return rho[0] / rho[-1]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What an epoch came to so far.
+
+    Attributes:
+        loss: each named loss, mean over updates.
+        accuracy: of the fused prediction on training batches as they were seen.
+        discrepancy_ratio: mean over batches, see `discrepancy`.
+        share: for each modality its share of Σ ρ.
+        bad_step: the first step whose loss was not finite, or None.
+        suspects: which losses and modalities were not finite.
+    """
+
+    loss: Mapping[str, float]
+    accuracy: float
+    discrepancy_ratio: float
+    share: Mapping[str, float]
+    bad_step: int | None
+    suspects: tuple[str, ...]
+
+
+class Statistics:
+    """Sums over the steps of an epoch.
+
+    ρ_m of a batch is B times the mean confidence of modality m (probability of the true class under its unimodal
+    logits, as they were in training) over the samples of the global batch that have m. A batch in which some modality
+    is missing everywhere does not enter the ratio. Counts are known without asking the device, so they are numbers.
+    """
+
+    def __init__(self, modalities: tuple[str, ...], device: torch.device) -> None:
+        self.modalities = modalities
+        self.device = device
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin an epoch."""
+        self.seen = 0
+        self.ratio_batches = 0
+        self.updates: Counter[str] = Counter()
+        self.correct = self._zeros()
+        self.ratio = self._zeros()
+        # First row: sums; second row: the first step that was not finite.
+        self.rho = self._sums_and_firsts(len(self.modalities))
+        self.losses: dict[tuple[str, ...], Tensor] = {}
+        self._open_batch()
+
+    def _open_batch(self) -> None:
+        self._values: dict[str, Tensor] = {}
+        self._confidence: dict[str, Tensor] = dict.fromkeys(self.modalities, self._zeros())
+        self._count: Counter[str] = Counter()
+
+    def _zeros(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=torch.float64, device=self.device)
+
+    def _sums_and_firsts(self, width: int) -> Tensor:
+        return torch.stack([self._zeros(width), self._zeros(width) + math.inf])
+
+    @torch.no_grad()
+    def add(self, output: Output, losses: Losses, step: Step) -> None:
+        """One micro-batch of one phase."""
+        for name, value in losses.items():
+            known = self._values.get(name)
+            self._values[name] = value.detach() if known is None else known + value.detach()
+            self.updates[name] += step.last
+        self.correct += step.task.correct(output.fused, step.target).sum()
+        self.seen += len(step.batch)
+        self._count[""] += len(step.batch)
+        for modality, logits in output.unimodal.items():
+            confidence = step.task.confidence(logits.detach(), step.target)
+            if modality in step.batch.present:
+                confidence = confidence.masked_fill(~step.batch.present[modality], 0.0)
+            self._confidence[modality] = self._confidence[modality] + confidence.sum()
+            self._count[modality] += step.batch.count(modality)
+
+    @torch.no_grad()
+    def close(self, number: int) -> None:
+        """All phases and micro-batches of a batch are done; `number` counts batches over the whole run."""
+        totals = torch.stack(list(self._confidence.values()))
+        counts = [float(self._count[name]) for name in ("", *self.modalities)]
+        if distributed.processes() > 1:
+            message = distributed.sum(torch.cat([totals, totals.new_tensor(counts)]))
+            totals, counts = message[: len(totals)], message[len(totals) :].tolist()
+        samples, *there = counts
+        weights = [samples / count if count else 0.0 for count in there]
+        rho = torch.stack([t * w for t, w in zip(totals.unbind(), weights, strict=True)])
+        if all(there):
+            self.ratio += discrepancy(rho)
+            self.ratio_batches += 1
+        _accumulate(self.rho, rho, number)
+        names = tuple(self._values)
+        values = torch.stack([value.double() for value in self._values.values()])
+        if names not in self.losses:
+            self.losses[names] = self._sums_and_firsts(len(names))
+        _accumulate(self.losses[names], values, number)
+        self._open_batch()
+
+    def read(self) -> Figures:
+        """The figures over all processes; the only place that asks the device."""
+        seen, correct = distributed.sum(
+            torch.stack([self.correct.new_tensor(self.seen), self.correct])
+        ).tolist()
+        loss: Counter[str] = Counter()
+        firsts: list[tuple[float, str]] = []
+        for names, held in self.losses.items():
+            total = (distributed.sum(held[0]) / distributed.processes()).tolist()
+            loss.update(dict(zip(names, total, strict=True)))
+            firsts += _firsts(held, [f"loss {name!r}" for name in names])
+        firsts += _firsts(self.rho, [f"modality {name!r}" for name in self.modalities])
+        first = min(step for step, _ in firsts)
+        rho, ratio = self.rho[0].tolist(), float(self.ratio)
+        everything = sum(rho)
+        return Figures(
+            {name: total / max(self.updates[name], 1) for name, total in loss.items()},
+            correct / max(seen, 1),
+            ratio / self.ratio_batches if self.ratio_batches else math.nan,
+            {
+                m: r / everything if everything else math.nan
+                for m, r in zip(self.modalities, rho, strict=True)
+            },
+            int(first) if math.isfinite(first) else None,
+            tuple(name for step, name in firsts if math.isfinite(step) and step == first),
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """All sums by name, for a checkpoint between two batches."""
+        counts = {"seen": self.seen, "ratio_batches": self.ratio_batches}
+        counts |= {f"updates/{name}": count for name, count in self.updates.items()}
+        sums = {"correct": self.correct, "ratio": self.ratio, "rho": self.rho}
+        losses = {"losses/" + _SEPARATOR.join(names): held for names, held in self.losses.items()}
+        return sums | losses | {name: torch.tensor(count) for name, count in counts.items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        self.clear()
+        self.seen, self.ratio_batches = int(state["seen"]), int(state["ratio_batches"])
+        self.correct, self.ratio, self.rho = (
+            state[name].to(self.device) for name in ("correct", "ratio", "rho")
+        )
+        for name, value in state.items():
+            kind, _, losses = name.partition("/")
+            if kind == "updates":
+                self.updates[losses] = int(value)
+            if kind == "losses":
+                self.losses[tuple(losses.split(_SEPARATOR))] = value.to(self.device)
+
+
+_SEPARATOR = "|"
+
+
+def _accumulate(held: Tensor, values: Tensor, number: int) -> None:
+    """Add values [K] to the sums, and remember for each the first step at which it was not finite."""
+    held[0] += values
+    held[1].clamp_(max=torch.where(values.isfinite(), math.inf, float(number)))
+
+
+def _firsts(held: Tensor, names: list[str]) -> list[tuple[float, str]]:
+    """For each name the first step, in any process, at which it was not finite."""
+    steps = distributed.gather(held[1:]).amin(0).tolist()
+    return list(zip(steps, names, strict=True))

@@ -1,0 +1,438 @@
+"""`fit`: the loop, selection, stopping, and resuming bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import nn
+
+from equimodal.data import Loader, Splits
+from equimodal.errors import CheckpointError, ConfigError, TrainingError
+from equimodal.models import Multimodal, heads
+from equimodal.training.evaluate import evaluate
+from equimodal.training.fit import Run, fit
+from fixtures import small
+
+OPTIONS: dict[str, Any] = {"epochs": 3, "batch_size": 8, "lr": 0.1}
+DISTURBED = "uniform() + fixtures.small:Signalled()"
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return run.learner.state_dict()
+
+
+def same(a: Run, b: Run) -> bool:
+    """Bit for bit, but for the time it took."""
+    for run in (a, b):
+        assert run.results["seconds"] > 0
+    tensors = all(torch.equal(t, weights(b)[n]) for n, t in weights(a).items())
+    timeless = [{**run.results, "seconds": 0, "method": ""} for run in (a, b)]
+    lines = [[{**line, "seconds": 0} for line in run.history] for run in (a, b)]
+    return tensors and timeless[0] == timeless[1] and lines[0] == lines[1]
+
+
+def test_it_is_the_plain_loop() -> None:
+    """Against PyTorch's own: SGD, decay, order of the data, cross-entropy."""
+    data, model, plain = small.splits(), small.model(dropout=0.3), small.model(dropout=0.3)
+    fit(model, data, "joint()", select="last", schedule="step", seed=3, precision="64", **OPTIONS)
+    plain.double()
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    loader = Loader(data.train, 8, seed=3)
+    torch.manual_seed(3 * 1_000_003)
+    for epoch in range(3):
+        optimizer.param_groups[0]["lr"] = 0.1 if epoch < 2.1 else 0.01
+        for batch in loader.iterate(epoch):
+            logits = plain.train()(batch).fused
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(logits, batch.target).backward()
+            optimizer.step()
+    assert all(torch.equal(t, model.state_dict()[n]) for n, t in plain.state_dict().items())
+
+
+def test_the_results_are_those_of_the_model() -> None:
+    data, model = small.splits(missing=0.2), small.model()
+    run = fit(model, data, "uniform()", **OPTIONS)
+    assert run.model is model and not model.training and run.folder is None
+    found = evaluate(model, data.test)
+    assert run.results["test"]["fused"]["accuracy"] == found.fused.accuracy
+    for m in ("a", "b"):
+        assert run.results["test"]["modalities"][m]["decoupled"] == found.decoupled[m].accuracy
+        assert 0 <= run.results["test"]["modalities"][m]["probe"] <= 1
+    assert run.results["val"]["fused"]["accuracy"] == evaluate(model, data.val).fused.accuracy
+    assert run.results["method"] == "uniform()" and run.results["protocol"] == "honest"
+    assert [line["epoch"] for line in run.history] == [0, 1, 2]
+    assert run.history[0]["loss"].keys() == {"task", "uniform/a", "uniform/b"}
+
+
+@pytest.mark.parametrize("modalities", [1, 3])
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_any_number_of_modalities(modalities: int, missing: float) -> None:
+    data = small.splits(modalities, missing)
+    run = fit(
+        small.model(modalities), data, "uniform()", precision="bf16", **{**OPTIONS, "epochs": 9}
+    )
+    assert run.results["test"]["fused"]["accuracy"] > 0.4
+    assert sum(run.results["train"]["share"].values()) == pytest.approx(1)
+
+
+def test_the_best_epoch_is_the_first_on_a_tie() -> None:
+    run = fit(small.model(), small.splits(), "joint()", **{**OPTIONS, "epochs": 8})
+    accuracies = [line["val"]["accuracy"] for line in run.history]
+    assert accuracies.count(max(accuracies)) > 1, "the test needs a tie"
+    assert run.results["epoch"] == accuracies.index(max(accuracies))
+    again = fit(
+        small.model(),
+        small.splits(),
+        "joint()",
+        **{**OPTIONS, "epochs": 8},
+        select="last",
+    )
+    assert again.results["epoch"] == 7
+    assert not torch.equal(
+        weights(run)["model.head.linear.weight"], weights(again)["model.head.linear.weight"]
+    )
+
+
+def test_patience() -> None:
+    options = {**OPTIONS, "epochs": 30, "schedule": "none"}
+    whole = fit(small.model(), small.splits(), "joint()", **options)
+    stopped = fit(small.model(), small.splits(), "joint()", patience=2, **options)
+    accuracies = [line["val"]["accuracy"] for line in whole.history]
+    best, expected = 0, None
+    for epoch, accuracy in enumerate(accuracies):
+        best = epoch if accuracy > accuracies[best] else best
+        if epoch - best == 2:
+            expected = epoch
+            break
+    assert expected is not None and expected < 29, "the test needs a run that stops early"
+    assert stopped.results["epochs"] == expected + 1
+    assert stopped.results["epoch"] == best
+
+
+def test_the_protocol_of_the_papers_selects_on_test_and_says_so() -> None:
+    data = small.splits()
+    swapped = Splits("small", data.train, data.test, data.val)
+    paper = fit(small.model(), data, "joint()", protocol="paper", **OPTIONS)
+    honest = fit(small.model(), swapped, "joint()", **OPTIONS)
+    assert (paper.results["protocol"], paper.results["selected_on"]) == ("paper", "test")
+    assert [line["val"] for line in paper.history] == [line["val"] for line in honest.history]
+    assert paper.results["epoch"] == honest.results["epoch"]
+
+
+def test_without_validation_nothing_can_be_selected() -> None:
+    data = small.splits()
+    without = Splits("small", data.train, data.val.subset([]), data.test)
+    with pytest.raises(ConfigError, match="no validation samples to select by.*select='last'"):
+        fit(small.model(), without, "joint()", **OPTIONS)
+    run = fit(small.model(), without, "joint()", select="last", **OPTIONS)
+    assert run.results["val"] is None and run.history[0]["val"] is None
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_micro_batches_are_one_batch(missing: float) -> None:
+    runs = [
+        fit(
+            small.model(3),
+            small.splits(3, missing),
+            "uniform()",
+            precision="64",
+            accumulate=parts,
+            **OPTIONS,
+        )
+        for parts in (1, 3)
+    ]
+    for name, tensor in weights(runs[0]).items():
+        torch.testing.assert_close(tensor, weights(runs[1])[name], rtol=0, atol=1e-12)
+    ratios = [[line["train"]["discrepancy_ratio"] for line in run.history] for run in runs]
+    assert ratios[0] == pytest.approx(ratios[1], abs=1e-12)
+
+
+def test_the_norm_of_the_gradient_is_cut() -> None:
+    before = small.model().state_dict()
+    options = {**OPTIONS, "epochs": 1, "batch_size": 40, "momentum": 0, "weight_decay": 0}
+    run = fit(small.model(), small.splits(), "joint()", clip=0.01, select="last", **options)
+    moved = [(run.model.state_dict()[n] - t).flatten() for n, t in before.items()]
+    assert float(torch.cat(moved).norm()) == pytest.approx(0.1 * 0.01, rel=1e-3)
+
+
+# Stopping and resuming.
+
+
+@pytest.fixture
+def disturb(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    return lambda signal_at: monkeypatch.setenv("SMALL_SIGNAL", signal_at)
+
+
+SGD = {"accumulate": 2, "patience": 9}
+ADAMW = {"optimizer": "adamw", "lr": 0.01, "clip": 0.5, "schedule": "cosine"}
+
+IBML = {"method": "ibml() + fixtures.small:Signalled()", "accumulate": 2}
+
+
+@pytest.mark.parametrize("special", [SGD, ADAMW, IBML])
+@pytest.mark.parametrize("step", [0, 2, 4, 5, 8, 14])
+def test_an_interrupted_run_ends_as_if_nothing_had_been(
+    tmp_path: Path, disturb: Callable[[str], None], special: dict[str, Any], step: int
+) -> None:
+    def once(out: Path, resume: bool = False) -> Run:
+        model = small.model(3, dropout=0.4, norm="accumulate" not in special)
+        options = {"method": DISTURBED, **OPTIONS, **special}
+        return fit(model, small.splits(3, 0.3), out=out, resume=resume, **options)
+
+    whole = once(tmp_path / "whole")
+    disturb(f"SIGINT:{step}")
+    with pytest.raises(KeyboardInterrupt, match=f"after step {step + 1}; go on with --resume"):
+        once(tmp_path / "stopped")
+    disturb("")
+    torch.manual_seed(99)
+    resumed = once(tmp_path / "stopped", resume=True)
+    assert same(whole, resumed)
+    tables = [pq.read_table(tmp_path / n / "predictions.parquet") for n in ("whole", "stopped")]
+    assert tables[0].equals(tables[1])
+    lines = (tmp_path / "stopped/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [0, 1, 2]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+KILLED = """
+import os, signal, sys
+import torch
+torch.set_num_threads(1)  # so that the process can be forked
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from fixtures import small
+from equimodal.training.fit import fit
+
+def once(out, resume=False):
+    model = small.model(2, dropout=0.4)
+    return fit(model, small.splits(), {method!r}, out=out, resume=resume, epochs=3, batch_size=8,
+               checkpoint_every="2", probe=False)
+
+def killed(out, when):
+    child = os.fork()
+    if not child:
+        when()
+        once(out)
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+def at_step(step):
+    os.environ["SMALL_SIGNAL"] = f"SIGKILL:{{step}}"
+
+def at_rename(count, before):
+    real, left = os.replace, [count]
+    def replace(a, b):
+        left[0] -= 1
+        if before and not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(a, b)
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.replace = replace
+
+place = Path(sys.argv[1])
+whole = once(place / "whole")
+whens = {{f"step{{s}}": (lambda s=s: at_step(s)) for s in (1, 7, 14)}}
+whens |= {{f"rename{{c}}{{b}}": (lambda c=c, b=b: at_rename(c, b)) for c in (3, 5, 6) for b in (0, 1)}}
+for name, when in whens.items():
+    killed(place / name, when)
+    again = once(place / name, resume=True)
+    states = [run.learner.state_dict() for run in (whole, again)]
+    assert all(torch.equal(t, states[1][n]) for n, t in states[0].items()), name
+    results = [{{**run.results, "seconds": 0}} for run in (whole, again)]
+    assert results[0] == results[1], name
+    assert not list((place / name / "checkpoint").glob("*2-process*")), name
+print("as if nothing had been", len(whens))
+"""
+
+
+def test_a_killed_run_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
+    """At several steps, and before and after the renames of configuration, tensors and state."""
+    tests = str(Path(__file__).parents[1])
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    code = KILLED.format(tests=tests, method=DISTURBED)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "as if nothing had been 9\n", done.stderr[-2000:]
+
+
+def test_resuming_before_the_first_checkpoint_starts_again(
+    tmp_path: Path, disturb: Callable[[str], None]
+) -> None:
+    whole = fit(small.model(), small.splits(), "joint()", out=tmp_path / "run", **OPTIONS)
+    (tmp_path / "run/checkpoint/state.json").unlink()
+    again = fit(
+        small.model(), small.splits(), "joint()", out=tmp_path / "run", resume=True, **OPTIONS
+    )
+    assert same(whole, again)
+
+
+def test_a_finished_run_may_be_resumed(tmp_path: Path) -> None:
+    whole = fit(small.model(), small.splits(), "joint()", out=tmp_path / "run", **OPTIONS)
+    again = fit(
+        small.model(), small.splits(), "joint()", out=tmp_path / "run", resume=True, **OPTIONS
+    )
+    assert same(whole, again)
+
+
+def test_metrics_that_are_lost_are_named(tmp_path: Path) -> None:
+    fit(small.model(), small.splits(), "joint()", out=tmp_path / "run", **OPTIONS)
+    (tmp_path / "run/metrics.jsonl").write_text("")
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl has 0 of the 3 epochs"):
+        fit(small.model(), small.splits(), "joint()", out=tmp_path / "run", resume=True, **OPTIONS)
+
+
+def test_a_run_that_exists_is_kept_or_replaced(tmp_path: Path) -> None:
+    data = small.splits()
+    fit(small.model(), data, "joint()", out=tmp_path / "run", **OPTIONS)
+    with pytest.raises(ConfigError, match=r"--resume.*--overwrite"):
+        fit(small.model(), data, "uniform()", out=tmp_path / "run", **OPTIONS)
+    new = fit(small.model(), data, "uniform()", out=tmp_path / "run", overwrite=True, **OPTIONS)
+    assert json.loads((tmp_path / "run/results.json").read_text()) == new.results
+    with pytest.raises(ConfigError, match="nothing to resume"):
+        fit(small.model(), data, "uniform()", resume=True, **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"batch_size": 41}, "larger than the training data of 40"),
+        ({"method": "unifrom()"}, "did you mean 'uniform'"),
+        ({"epoch": 3}, "did you mean 'epochs'"),
+    ],
+)
+def test_mistakes_leave_nothing_behind(
+    tmp_path: Path, options: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        fit(
+            small.model(),
+            small.splits(),
+            out=tmp_path / "run",
+            **{**OPTIONS, "method": "joint()", **options},
+        )
+    assert not (tmp_path / "run").exists()
+
+
+# What cannot go on.
+
+
+def position(folder: Path) -> int:
+    step: int = json.loads((folder / "checkpoint/state.json").read_text())["position"]["step"]
+    return step
+
+
+@pytest.mark.parametrize(("every", "kept"), [("3", 6), ("1", 7), ("0s", 7)])
+def test_a_loss_that_is_not_finite(tmp_path: Path, every: str, kept: int) -> None:
+    with pytest.raises(
+        TrainingError,
+        match=r"step 7 \(epoch 1, batch 2\), where loss 'broken' is not finite; the last good "
+        r"checkpoint is in .*checkpoint; the learning rate was 0\.1 \(0\.1 times 1 ",
+    ):
+        fit(
+            small.model(),
+            small.splits(),
+            small.Broken(at=7),
+            out=tmp_path / "run",
+            checkpoint_every=every,
+            **OPTIONS,
+        )
+    assert position(tmp_path / "run") == kept
+    assert not (tmp_path / "run/results.json").exists()
+
+
+def test_a_modality_that_is_not_finite_is_named() -> None:
+    good = small.model().encoders["a"]
+    model = Multimodal({"a": good, "b": small.Poisoned(6)}, heads.Linear({"a": 6, "b": 6}, 3))
+    with pytest.raises(TrainingError, match=r"step 6 .*loss 'task', modality 'b' is not finite;"):
+        fit(model, small.splits(), "joint()", **OPTIONS)
+
+
+def test_the_method_s_factor_on_the_rate_is_named() -> None:
+    with pytest.raises(TrainingError, match=r"learning rate was 1e\+20 \(1e\+20 times 1 by"):
+        fit(small.model(), small.splits(), "joint()", **{**OPTIONS, "lr": 1e20})
+
+
+@pytest.fixture
+def file_limit() -> Iterator[Callable[[int], None]]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(
+    tmp_path: Path, disturb: Callable[[str], None], file_limit: Callable[[int], None]
+) -> None:
+    def once(out: Path, resume: bool = False) -> Run:
+        options = {**OPTIONS, "checkpoint_every": "2"}
+        return fit(small.model(), small.splits(), DISTURBED, out=out, resume=resume, **options)
+
+    whole = once(tmp_path / "whole")
+    disturb("SIGINT:5")
+    with pytest.raises(KeyboardInterrupt):
+        once(tmp_path / "full")
+    disturb("")
+    file_limit(4000)  # metrics fit, tensors do not
+    with pytest.raises(TrainingError, match="no room to write .*safetensors.*resume"):
+        once(tmp_path / "full", resume=True)
+    file_limit(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    assert position(tmp_path / "full") == 6
+    assert same(whole, once(tmp_path / "full", resume=True))
+
+
+# Several processes.
+
+
+@pytest.mark.processes
+def test_two_processes_stopped_and_resumed_are_one(
+    tmp_path: Path, disturb: Callable[[str], None]
+) -> None:
+    """Float64, no batch norm, missing modalities, micro-batches; batches of 8, 8, 8, 8 and 9."""
+
+    def once(processes: int, resume: bool = False) -> Run:
+        return fit(
+            small.model(3),
+            small.splits(3, 0.3, train=41),
+            DISTURBED,
+            out=tmp_path / str(processes),
+            resume=resume,
+            precision="64",
+            processes=processes,
+            accumulate=2,
+            probe=False,
+            **OPTIONS,
+        )
+
+    one = once(1)
+    disturb("SIGINT:6")
+    with pytest.raises(KeyboardInterrupt, match="after step 7; go on with --resume"):
+        once(2)
+    disturb("")
+    two = once(2, resume=True)
+    for name, tensor in weights(one).items():
+        torch.testing.assert_close(tensor, weights(two)[name], rtol=0, atol=1e-10)
+    for here, there in zip(one.history, two.history, strict=True):
+        assert here["train"]["share"] == pytest.approx(there["train"]["share"], abs=1e-10)
+        for name in ("accuracy", "discrepancy_ratio"):
+            assert here["train"][name] == pytest.approx(there["train"][name], abs=1e-10)
+        assert here["loss"] == pytest.approx(there["loss"], abs=1e-10)
+        assert here["val"]["accuracy"] == there["val"]["accuracy"]
+    assert two.results["processes"] == 2
+    assert two.results["test"]["fused"]["accuracy"] == one.results["test"]["fused"]["accuracy"]
+    assert len(list((tmp_path / "2/checkpoint").glob("*.safetensors"))) == 2

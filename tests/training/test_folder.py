@@ -1,0 +1,99 @@
+"""The folder of a run: nothing is lost that is not a run's, nothing is left half-written."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from equimodal.errors import ConfigError, TrainingError
+from equimodal.training.folder import RunFolder, write_atomic
+from equimodal.training.settings import HEADER
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "run")
+    folder.open(resume=False, overwrite=False)
+    write_atomic(folder.config, HEADER + '\ndata = "x"\n')
+    return folder
+
+
+@pytest.fixture
+def file_limit() -> Iterator[Callable[[int], None]]:
+    """Files may not grow beyond so many bytes: what a full disk does, with another number."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_run_offers_both_ways_out(run: RunFolder) -> None:
+    with pytest.raises(ConfigError, match=r"already holds a run.*--resume.*--overwrite"):
+        run.open(resume=False, overwrite=False)
+    run.open(resume=True, overwrite=False)
+    assert run.config.exists()
+    with pytest.raises(ConfigError, match="either resumed or overwritten"):
+        run.open(resume=True, overwrite=True)
+
+
+def test_overwriting_deletes_what_a_run_writes_and_nothing_else(run: RunFolder) -> None:
+    run.checkpoint.mkdir()
+    ours = [run.results, run.metrics, run.predictions, run.report, run.split]
+    ours += [run.checkpoint / "state.json", run.checkpoint / "epoch0-batch3-process0.safetensors"]
+    theirs = [run.path / "notes.txt", run.checkpoint / "mine.bin"]
+    for file in [*ours, *theirs]:
+        file.write_text("x")
+    run.open(resume=False, overwrite=True)
+    assert {p for p in run.path.rglob("*") if p.is_file()} == set(theirs)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_is_no_run_is_never_touched(tmp_path: Path, overwrite: bool) -> None:
+    (tmp_path / "config.toml").write_text("# something else\n")
+    with pytest.raises(ConfigError, match="not a run, and they are never deleted"):
+        RunFolder(tmp_path).open(resume=False, overwrite=overwrite)
+    assert (tmp_path / "config.toml").exists()
+
+
+def test_an_empty_folder_will_do_and_a_file_will_not(tmp_path: Path) -> None:
+    RunFolder(tmp_path).open(resume=False, overwrite=False)
+    file = tmp_path / "file"
+    file.write_text("x")
+    with pytest.raises(ConfigError, match="is a file"):
+        RunFolder(file).open(resume=False, overwrite=True)
+    with pytest.raises(ConfigError, match="cannot be made"):
+        RunFolder(file / "run").open(resume=False, overwrite=False)
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not the folder of a run"):
+        RunFolder(tmp_path / "none").open(resume=True, overwrite=False)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, file_limit: Callable[[int], None]) -> None:
+    file = tmp_path / "state"
+    write_atomic(file, b"old")
+    file_limit(1000)
+    with pytest.raises(TrainingError, match=r"no room to write .*state.*free some space"):
+        write_atomic(file, b"n" * 5000)
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"gone/state cannot be written: No such file"):
+        write_atomic(tmp_path / "gone" / "state", b"x")
+
+
+def test_metrics_are_cut_to_what_is_known(run: RunFolder) -> None:
+    assert run.keep_epochs(3) == []
+    for epoch in range(3):
+        run.add_epoch({"epoch": epoch})
+    with run.metrics.open("a") as file:
+        file.write('{"epoch": 3, "lo')  # a kill in the middle of a line
+    assert run.keep_epochs(2) == [{"epoch": 0}, {"epoch": 1}]
+    run.add_epoch({"epoch": 2})
+    assert run.metrics.read_text() == '{"epoch": 0}\n{"epoch": 1}\n{"epoch": 2}\n'

@@ -1,0 +1,176 @@
+"""Runs from settings alone: the same on every call, loaded again without data, and predictions to read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from equimodal.core import Batch
+from equimodal.errors import CheckpointError, ConfigError, EquimodalError
+from equimodal.training import evaluate
+from equimodal.training.run import load, load_data, make_model, predict, train
+from equimodal.training.settings import Settings
+
+DATA = "synthetic(samples=(96, 32, 40), count=2, dim=8, noise=0.2, missing=0.2)"
+
+
+def settings(**changed: Any) -> Settings:
+    said = {"data": DATA, "method": "uniform()", "epochs": 2, "batch_size": 16, "lr": 0.1}
+    return Settings(**{**said, **changed})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "run"
+    train(settings(), path)
+    return path
+
+
+def test_the_folder_holds_what_is_promised(folder: Path) -> None:
+    assert {p.name for p in folder.iterdir()} >= {
+        "checkpoint",
+        "config.toml",
+        "metrics.jsonl",
+        "predictions.parquet",
+        "results.json",
+        "split.json",
+    }
+    results = json.loads((folder / "results.json").read_text())
+    assert 0 <= results["test"]["fused"]["accuracy"] <= 1
+    assert results["test"]["modalities"]["m1"].keys() >= {"decoupled", "probe"}
+    assert results["train"]["discrepancy_ratio"] > 0
+    assert results["seconds"] > 0
+
+
+def test_the_resolved_file_makes_the_same_run(folder: Path, tmp_path: Path) -> None:
+    again = train(Settings.from_toml(folder / "config.toml"), tmp_path / "again")
+    first = json.loads((folder / "results.json").read_text())
+    assert {**again.results, "seconds": 0} == {**first, "seconds": 0}
+    assert (tmp_path / "again/config.toml").read_text() == (folder / "config.toml").read_text()
+
+
+def test_a_loaded_run_is_the_run(folder: Path) -> None:
+    run = load(folder)
+    found = evaluate.evaluate(run.learner, load_data(run.settings).test)
+    assert found.figures()["fused"] == pytest.approx(run.results["test"]["fused"], abs=1e-6)
+    assert [line["epoch"] for line in run.history] == [0, 1]
+    assert not run.learner.training
+
+
+def test_predictions(folder: Path) -> None:
+    run = load(folder)
+    data = load_data(run.settings).test
+    table = pq.read_table(folder / "predictions.parquet").to_pydict()
+    batch: Batch = data.fetch(range(len(data)))
+    output = run.learner.predict(batch)
+    assert table["index"] == list(range(40))
+    assert table["target"] == [data.classes[int(y)] for y in data.targets]
+    assert set(table["split"]) == {"test"}
+    for name, logits in {"fused": output.fused, **output.unimodal}.items():
+        here = batch.mask(name).tolist() if name != "fused" else [True] * 40
+        expected = logits.double().softmax(1)
+        for c, label in enumerate(data.classes):
+            column = table[f"p_{name}_{label}"]
+            assert [value is not None for value in column] == here
+            kept = [value for value in column if value is not None]
+            np.testing.assert_allclose(kept, expected[torch.tensor(here), c], atol=1e-6)
+    best = [data.classes[int(c)] for c in output.fused.argmax(1)]
+    assert table["prediction"] == best
+    assert table["present_m1"] == batch.mask("m1").tolist()
+
+
+def test_predict_writes_other_splits_and_other_data(folder: Path, tmp_path: Path) -> None:
+    assert predict(folder, "val") == folder / "predictions-val.parquet"
+    assert pq.read_table(folder / "predictions-val.parquet").num_rows == 32
+    other = DATA.replace("40)", "55)").replace("count", "seed=4, count")
+    file = predict(folder, data=other, out=tmp_path / "other.parquet")
+    assert file == tmp_path / "other.parquet" and pq.read_table(file).num_rows == 55
+    assert predict(folder) == folder / "predictions.parquet"
+    assert pq.read_table(folder / "predictions.parquet").num_rows == 40
+
+
+def test_data_with_other_classes_are_refused(folder: Path) -> None:
+    other = "synthetic(samples=(200, 32, 40), shared=3, count=2, dim=8, noise=0.1)"
+    with pytest.raises(ConfigError, match=r"tells 8 classes .* apart; synthetic has 12 others"):
+        predict(folder, data=other)
+    with pytest.raises(ConfigError, match="no split 'tset'; did you mean 'test'"):
+        predict(folder, "tset")
+
+
+def test_the_model_depends_on_the_seed_alone() -> None:
+    data = load_data(settings())
+
+    def weights(seed: int) -> torch.Tensor:
+        return make_model(settings(seed=seed), data).head.linear.weight
+
+    torch.manual_seed(1)
+    first = weights(0)
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    assert torch.equal(first, weights(0))
+    assert torch.equal(state, torch.get_rng_state())
+    assert not torch.equal(first, weights(1))
+
+
+def test_modalities_encoders_and_head(tmp_path: Path) -> None:
+    run = train(
+        settings(
+            modalities=("m2",), encoders={"m2": "mlp(inputs=8, hidden=(5,), width=3)"}, head="sum()"
+        ),
+        tmp_path / "run",
+    )
+    assert run.model.modalities == ("m2",)
+    assert run.model.head.widths == {"m2": 3} and type(run.model.head).__name__ == "Sum"
+    assert run.results["train"]["discrepancy_ratio"] == 1.0
+    assert load(tmp_path / "run").model.head.widths == {"m2": 3}
+
+
+def test_validation_is_carved_out_as_asked(tmp_path: Path) -> None:
+    run = train(
+        settings(data="digits3d(points=8)", modalities=("image",), epochs=1, val_fraction=0.2),
+        tmp_path / "run",
+    )
+    kept = json.loads((tmp_path / "run/split.json").read_text())
+    assert len(kept["val_indices"]) == kept["samples"]["val"] == run.results["val"]["samples"]
+    whole = kept["samples"]["train"] + kept["samples"]["val"]
+    assert kept["samples"]["val"] == pytest.approx(0.2 * whole, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"data": "sinthetic()"}, "no data set 'sinthetic': did you mean 'synthetic'"),
+        ({"data": "synthetic(dims=3)"}, "no option 'dims'.*did you mean 'dim'"),
+        ({"data": "digits3d", "method": "imbl()"}, "no method 'imbl'"),
+        ({"modalities": ("m7",)}, "no modality 'm7'"),
+        ({"encoders": {"m7": "mlp(inputs=3)"}}, "'encoders' names the modality 'm7'"),
+        ({"encoders": {"m1": "mpl()"}}, "no encoder 'mpl': did you mean 'mlp'"),
+        ({"encoders": {"m1": "mlp(inputs=3)"}}, "encoder of 'm1'"),
+        ({"head": "sun()"}, "no head 'sun': did you mean 'sum'"),
+        ({"val_fraction": 0.2}, "synthetic has a validation part of its own"),
+        ({"data": "avmnist", "data_root": "/nowhere"}, "/nowhere"),
+        ({"batch_size": 1000}, "larger than the training data"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_leave_nothing(
+    tmp_path: Path, changed: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(EquimodalError, match=expected) as refusal:
+        train(settings(**changed), tmp_path / "run")
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_no_run_cannot_be_loaded(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(ConfigError, match="not the folder of a run"):
+        load(tmp_path)
+    (tmp_path / "config.toml").write_text((folder / "config.toml").read_text())
+    (tmp_path / "split.json").write_text((folder / "split.json").read_text())
+    with pytest.raises(CheckpointError, match="no checkpoint yet"):
+        load(tmp_path)
