@@ -148,6 +148,8 @@ class Reference(Plain):
             (a, b) for a in self.modalities for b in self.modalities if a < b and anchor in (None, a, b)
         ]
         total = self.joint_loss(batch)
+        for m in {m for pair in pairs for m in pair}:  # takes part, also where nobody has the modality
+            total = total + 0 * self.parameters[f"projection {m}"].sum()
         for a, b in pairs:
             both = self.surprise(batch, a, b) + self.surprise(batch, b, a)
             total = total + alpha / len(pairs) * both / 2

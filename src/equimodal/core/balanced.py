@@ -72,7 +72,9 @@ class Balanced(nn.Module):
         self.seed = seed
         # A buffer, so that a run that is resumed in the middle of an epoch does not begin it twice.
         self.register_buffer("begun", torch.tensor(-1))
-        with torch.random.fork_rng(devices=[]):  # a method's own parameters leave the host's draws alone
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # a method's own parameters leave the host's draws alone
             torch.manual_seed(seed)
             self.method.prepare(model, DataInfo(model.classes, self.task, samples, epochs))
         self.method.to(next((p.device for p in model.parameters()), None))
@@ -191,9 +193,7 @@ class Balanced(nn.Module):
             for parameter_name, parameter in self._trainable.items():
                 if parameter.grad is not None:
                     held = row.get(parameter_name)
-                    row[parameter_name] = (
-                        parameter.grad if held is None else held + parameter.grad
-                    )
+                    row[parameter_name] = parameter.grad if held is None else held + parameter.grad
                     parameter.grad = None
 
     def _finish(self, step: Step) -> None:

@@ -81,9 +81,7 @@ class Batch:
             raise DataError(
                 f"A batch says who is present for {unknown}, which are not among its inputs {sorted(self.inputs)}."
             )
-        present = {
-            name: mask.bool() for name, mask in self.present.items() if not bool(mask.all())
-        }
+        present = {name: mask.bool() for name, mask in self.present.items() if not bool(mask.all())}
         object.__setattr__(self, "present", present)
         object.__setattr__(
             self, "rows", {name: mask.nonzero().squeeze(1) for name, mask in present.items()}

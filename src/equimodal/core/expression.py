@@ -72,7 +72,9 @@ class _Builder:
                 return self.called(self.named(name), name, node, [], [])
             case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords):
                 return self.called(self.named(name), name, node, args, keywords)
-            case ast.Call(func=ast.Attribute(value=inner, attr="during"), args=[start, end], keywords=[]):
+            case ast.Call(
+                func=ast.Attribute(value=inner, attr="during"), args=[start, end], keywords=[]
+            ):
                 made = self.component(inner)
                 return self.windowed(made, self.value(start), self.value(end))
             case ast.BinOp(left=left, op=ast.Add(), right=right):

@@ -13,6 +13,7 @@ from .ibml import TCM as TCM
 from .ibml import Warmup as Warmup
 from .infobridge import InfoBridge as InfoBridge
 from .infonce import InfoNCE as InfoNCE
+from .inforeg import InfoReg as InfoReg
 from .mmcosine import MMCosine as MMCosine
 from .ogm_ge import OGMGE as OGMGE
 from .pmr import PMR as PMR

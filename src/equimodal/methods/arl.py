@@ -95,7 +95,9 @@ class ARL(Method):
         scales = 1 + self.shares(output, step) * (self.gamma if self.scale_by_gamma else 1.0)
         for m, scale in zip(output.modalities, scales, strict=True):
             step.note(f"arl/scale/{m}", scale)
-            grads = grads.map(step.model.encoders[m], lambda grad, by=scale: grad * by.to(grad.dtype))
+            grads = grads.map(
+                step.model.encoders[m], lambda grad, by=scale: grad * by.to(grad.dtype)
+            )
         return grads
 
     def shares(self, output: Output, step: Step) -> Tensor:
@@ -116,9 +118,7 @@ class ARL(Method):
             weight = step.batch.mask(m).to(logits.dtype)
             p = logits.softmax(1)
             entropy = -(p * (p + 1e-16).log()).sum(1)
-            sums.append(
-                torch.stack([logits.abs().sum(1) @ weight, entropy @ weight, weight.sum()])
-            )
+            sums.append(torch.stack([logits.abs().sum(1) @ weight, entropy @ weight, weight.sum()]))
         totals = distributed.sum(torch.stack(sums))
         count = totals[:, 2].clamp(min=1)
         return totals[:, 0] / count, totals[:, 1] / count

@@ -51,7 +51,9 @@ class Ensemble(Method):
 
     def prepare(self, model: Multimodal, data: DataInfo) -> None:
         if not model.head.separate:
-            raise ConfigError("ensemble() shares nothing between modalities: give it the head sum().")
+            raise ConfigError(
+                "ensemble() shares nothing between modalities: give it the head sum()."
+            )
 
     def outputs(self, output: Output, step: Step) -> Output:
         """The mean over the modalities that a sample has."""

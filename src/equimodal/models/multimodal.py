@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..core.batch import Batch
 from ..core.method import Phase
@@ -54,17 +56,17 @@ class Multimodal(nn.Module):
 
     def encode(self, modality: str, batch: Batch) -> Tensor:
         """[B, d]: features of one modality, zero where a sample lacks it."""
-        encoder = self.encoders[modality]
-        if batch.count(modality) == len(batch):
-            features: Tensor = encoder(batch.inputs[modality])
-            return features
-        zeros = self._zeros(modality, batch)
-        if batch.count(modality) == 0:
-            return zeros
-        assert batch.rows is not None
-        rows = batch.rows[modality]
-        found = encoder(batch.inputs[modality][rows])
-        return zeros.to(found.dtype).index_copy(0, rows, found)
+        count = batch.count(modality)
+        if count == 0:
+            return self._zeros(modality, batch)
+        with _running_statistics(self.encoders[modality], count == 1):
+            if count == len(batch):
+                features: Tensor = self.encoders[modality](batch.inputs[modality])
+                return features
+            assert batch.rows is not None
+            rows = batch.rows[modality]
+            found = self.encoders[modality](batch.inputs[modality][rows])
+        return self._zeros(modality, batch).to(found.dtype).index_copy(0, rows, found)
 
     @torch.no_grad()
     def _speak(self, modality: str, batch: Batch) -> Tensor:
@@ -91,3 +93,18 @@ class Multimodal(nn.Module):
                 features[modality] = self._speak(modality, batch)
         unimodal, fused = self.head(features, batch)
         return Output(features, unimodal, fused)
+
+
+@contextlib.contextmanager
+def _running_statistics(encoder: nn.Module, used: bool) -> Iterator[None]:
+    """Batch norm by its running statistics: one sample alone has no statistics of a batch."""
+    norms = (
+        [m for m in encoder.modules() if isinstance(m, _BatchNorm) and m.training] if used else []
+    )
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()

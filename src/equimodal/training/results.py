@@ -104,7 +104,7 @@ def provenance(
     """How the figures came about: what was trained, which epoch was selected and by what."""
     selected = best.epoch if best and settings.select == "best" else history[-1]["epoch"]
     return {
-        "train": history[selected]["train"],
+        "train": _over_training(history),
         "epoch": selected,
         "epochs": len(history),
         "select": settings.select,
@@ -139,6 +139,23 @@ def brief(found: Evaluation) -> dict[str, Any]:
         "cross_entropy": found.fused.cross_entropy,
         "modalities": {name: finite(s.accuracy) for name, s in found.decoupled.items()},
     }
+
+
+def _over_training(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The figures of imbalance, averaged over all training steps (IBML, Table 4); epochs have equally many."""
+    lines = [line["train"] for line in history]
+    return {
+        "discrepancy_ratio": _mean([line["discrepancy_ratio"] for line in lines]),
+        "share": {
+            name: _mean([line["share"][name] for line in lines]) for name in lines[0]["share"]
+        },
+        "accuracy": lines[-1]["accuracy"],
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _versions() -> dict[str, str]:

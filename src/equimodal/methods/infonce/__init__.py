@@ -165,7 +165,9 @@ class InfoNCE(Method):
     def _directions(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """For each modality [B, d], of length 1."""
         wide = {m: z.to(self.log_scale.dtype) for m, z in features.items()}
-        return {m: F.normalize(self.projections[m](z), dim=1, eps=_SHORTEST) for m, z in wide.items()}
+        return {
+            m: F.normalize(self.projections[m](z), dim=1, eps=_SHORTEST) for m, z in wide.items()
+        }
 
     def _surprise(self, anchors: Tensor, columns: Columns, own: str, other: str) -> Tensor:
         """[B]: the cross-entropy of each anchor's keys in the other modality."""

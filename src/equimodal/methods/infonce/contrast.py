@@ -67,7 +67,9 @@ class Columns:
 
         everywhere = torch.ones_like(fresh.index, dtype=torch.bool)
         filled = stored.index >= 0
-        mine = columns(torch.arange(len(fresh), device=rows.device) == rows[:, None], filled & False)
+        mine = columns(
+            torch.arange(len(fresh), device=rows.device) == rows[:, None], filled & False
+        )
         other = columns(everywhere, filled & (stored.index != index[:, None]))
         old = columns(~everywhere, filled | True)
         # Positive and negatives equally old: a stale anchor has only the memory, a fresh one only what tops up.

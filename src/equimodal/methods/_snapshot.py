@@ -1,0 +1,34 @@
+"""The values that parameters had at some time, kept as buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Snapshot"]
+
+
+class Snapshot(nn.Module):
+    """A copy of a module's parameters; one that occurs in several places is kept once, running statistics are not."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        for name, parameter in module.named_parameters():
+            self.register_buffer(_key(name), parameter.detach().clone())
+
+    @torch.no_grad()
+    def take(self, module: nn.Module) -> None:
+        """Keep the present values."""
+        for parameter, kept in self.pairs(module):
+            kept.copy_(parameter)
+
+    def pairs(self, module: nn.Module) -> Iterator[tuple[nn.Parameter, Tensor]]:
+        """Each parameter of the module, with its value at that time."""
+        for name, parameter in module.named_parameters():
+            yield parameter, self.get_buffer(_key(name))
+
+
+def _key(name: str) -> str:
+    return "at/" + name.replace(".", "/")  # a buffer's name has no dots
