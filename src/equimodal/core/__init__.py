@@ -4,8 +4,9 @@ from .balanced import Balanced
 from .batch import Batch, Input, Padded
 from .evaluation import evaluating
 from .gradients import TOTAL, Gradients
-from .method import Chain, DataInfo, During, Epoch, Method, Phase, Step
+from .method import Chain, During, Method
 from .output import Losses, Output
+from .step import DataInfo, Epoch, Phase, Step
 from .task import Classification, Task
 from .tokens import TokenEncoder
 

@@ -15,8 +15,9 @@ from .. import distributed
 from ..errors import ConfigError
 from .batch import Batch
 from .gradients import TOTAL, Gradients
-from .method import DataInfo, Epoch, Method, Phase, Step
+from .method import Method
 from .output import Losses, Output
+from .step import DataInfo, Epoch, Phase, Step
 from .task import Classification, Task
 
 if TYPE_CHECKING:

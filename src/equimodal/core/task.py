@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from .method import Step
     from .output import Losses, Output
+    from .step import Step
 
 __all__ = ["Classification", "Task"]
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..core.batch import Batch
-from ..core.method import Phase
 from ..core.output import Output
+from ..core.step import Phase
 from ..errors import ConfigError
 from .heads import Head
 
