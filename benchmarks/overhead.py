@@ -149,7 +149,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=MODELS, default="cnn")
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--methods", nargs="+", default=["joint()", "bio() + tcm()", "infobridge()"])
+    parser.add_argument(
+        "--methods", nargs="+", default=["joint()", "bio() + tcm()", "infobridge()"]
+    )
     parser.add_argument("--memory", action="store_true", help="peak memory too, in MiB")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -7,14 +7,20 @@ Every cell is a run folder below ``--out``: finished ones are not run again, hal
 checkpoint, so the command can be stopped and repeated at will. Cells run in ``--jobs`` processes of one thread each.
 Each modality alone (joint training of one modality) is added by itself. Accuracies in percent of the test set; the epoch
 is chosen on the validation split, or is the last (``--select last``); ± is the standard deviation over seeds.
+
+``--tune N`` adds a second row for each method: N draws from the method's own search space (the first is its default),
+each trained once with another seed on nine tenths of train, the best on the remaining tenth taken, and then trained on
+all seeds like the rest. Every method has the same number of draws; the test split plays no part in the choice.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
+import random
 import re
 import statistics
 from pathlib import Path
@@ -83,13 +89,60 @@ def table(jobs: list[tuple[Path, dict[str, Any]]], modalities: list[str]) -> str
     for (method, alone), results in rows.items():
         cells = [f"`{method}`" if not alone else f"{alone[0]} alone"]
         cells.append(figure(results, "test", "fused", "accuracy"))
-        for m in modalities:
-            for what in ("decoupled", "probe"):
-                cells.append(figure(results, "test", "modalities", m, what))
+        cells += [
+            figure(results, "test", "modalities", m, what)
+            for m in modalities
+            for what in ("decoupled", "probe")
+        ]
         cells.append(figure(results, "train", "discrepancy_ratio", scale=1, digits=2))
         cells.append(figure(results, "seconds", scale=1, digits=0))
         lines.append("| " + " | ".join([*cells, str(len(results))]) + " |")
     return "\n".join(lines)
+
+
+TUNING_SEED = 1000
+
+
+def draws(expression: str, number: int) -> list[str]:
+    """The default and number - 1 random settings of one method, log-uniform in ranges; [] if it has nothing to tune."""
+    from equimodal.core import Method
+    from equimodal.core.expression import build
+    from equimodal.methods import BY_NAME
+
+    method = build(expression, BY_NAME, "method", Method)
+    if "+" in expression or not method.search_space:
+        return []
+    generator = random.Random(expression)
+    name, _, options = expression.partition("(")
+    kept = [option for option in options.rstrip(")").split(",") if option.strip()]
+    found = [expression]
+    while len(found) < number:
+        drawn = {key: draw(space, generator) for key, space in method.search_space.items()}
+        positional = [
+            option for option in kept if "=" not in option
+        ]  # torchjd("MGDA"): drawn instead
+        rest = [o for o in kept if o not in positional and o.split("=")[0].strip() not in drawn]
+        found.append(f"{name}({', '.join([*(f'{k}={v!r}' for k, v in drawn.items()), *rest])})")
+    return found
+
+
+def draw(space: tuple[Any, ...], generator: random.Random) -> Any:
+    """One value of a range (low, high) of numbers, or of a list of choices."""
+    if len(space) == 2 and all(isinstance(bound, int | float) for bound in space):
+        low, high = space
+        value = math.exp(generator.uniform(math.log(max(low, 1e-3)), math.log(high)))
+        return round(value) if isinstance(low, int) else float(f"{value:.3g}")
+    return generator.choice(space)
+
+
+def best(folders: list[tuple[Path, dict[str, Any]]]) -> str | None:
+    """The method of the trial with the best fused validation accuracy; the first on a tie."""
+    scores = {}
+    for folder, options in folders:
+        if (folder / "results.json").exists():
+            found = json.loads((folder / "results.json").read_text())
+            scores[options["method"]] = found["val"]["fused"]["accuracy"]
+    return max(scores, key=lambda method: scores[method]) if scores else None
 
 
 def main() -> None:
@@ -107,6 +160,7 @@ def main() -> None:
     parser.add_argument("--val-fraction", type=float, default=None)
     parser.add_argument("--out", type=Path, default=None, help="default runs/table-<data>")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--tune", type=int, default=0, metavar="N", help="trials per method")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     name = re.sub(r"[^\w.=+-]+", "_", arguments.data).strip("_")
@@ -132,18 +186,36 @@ def main() -> None:
     alone = [{"method": "joint()", "modalities": (m,)} for m in modalities]
     chosen = {"modalities": tuple(arguments.modalities)} if arguments.modalities else {}
     whole = [{"method": method} | chosen for method in arguments.methods]
-    jobs = []
+    trials = {}
+    for row in whole if arguments.tune else []:
+        settings = {k: v for k, v in common.items() if k not in ("val_fraction", "select")} | row
+        found = [
+            settings | {"method": m, "seed": TUNING_SEED}
+            for m in draws(row["method"], arguments.tune)
+        ]
+        trials[row["method"]] = [(cell(out / "tuning", options), options) for options in found]
+    run_all([job for found in trials.values() for job in found], arguments.jobs)
+    tuned = {method: best(found) for method, found in trials.items()}
+    rows = [*alone, *whole]
+    rows += [row | {"method": method} for row in whole if (method := tuned.get(row["method"]))]
+    jobs = {}
     for seed in arguments.seeds:
-        for row in [*alone, *whole]:
+        for row in rows:
             options = common | row | {"seed": seed}
-            jobs.append((cell(out, options), options))
-    with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
-        for _ in pool.imap_unordered(run, jobs, chunksize=1):
-            pass
-    text = table(jobs, modalities)
+            jobs[cell(out, options)] = options
+    run_all(list(jobs.items()), arguments.jobs)
+    text = table(list(jobs.items()), modalities)
     out.mkdir(parents=True, exist_ok=True)
     (out / "table.md").write_text(text + "\n")
     print(text)
+    for method, chosen in tuned.items():
+        print(f"tuned: {method} -> {chosen}")
+
+
+def run_all(jobs: list[tuple[Path, dict[str, Any]]], processes: int) -> None:
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        for _ in pool.imap_unordered(run, jobs, chunksize=1):
+            pass
 
 
 if __name__ == "__main__":
