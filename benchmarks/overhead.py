@@ -98,7 +98,7 @@ def balanced_step(
     learner = Balanced(model, method, samples=SAMPLES, epochs=100).train()
     optimizer = torch.optim.SGD(learner.parameters(), lr=0.001, momentum=0.9)
     for epoch in range(3):  # inside the windows of the presets, and with records of every sample
-        learner.begin_epoch(epoch, batches, None, optimizer)
+        learner.begin_epoch(epoch, batches, batches, optimizer)
     backwards = 0
 
     def counted(loss: Tensor, **options: bool) -> None:

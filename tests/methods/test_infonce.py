@@ -145,10 +145,15 @@ class Reference(Plain):
 
     def loss(self, batch: Batch, alpha: float, anchor: str | None) -> Tensor:
         pairs = [
-            (a, b) for a in self.modalities for b in self.modalities if a < b and anchor in (None, a, b)
+            (a, b)
+            for a in self.modalities
+            for b in self.modalities
+            if a < b and anchor in (None, a, b)
         ]
         total = self.joint_loss(batch)
-        for m in {m for pair in pairs for m in pair}:  # takes part, also where nobody has the modality
+        for m in {
+            m for pair in pairs for m in pair
+        }:  # takes part, also where nobody has the modality
             total = total + 0 * self.parameters[f"projection {m}"].sum()
         for a, b in pairs:
             both = self.surprise(batch, a, b) + self.surprise(batch, b, a)
@@ -219,7 +224,10 @@ def test_a_queue_adds_the_last_samples_but_never_the_anchor_itself() -> None:
     again = step_of(learner, FIRST[1:], SECOND[1:], index=torch.tensor([5, 6]))
     found = loss_of(learner, again).item()
     expected = 0.0
-    for x, y in ((FIRST, SECOND), (SECOND, FIRST)):  # sample 5 does not meet its own past, sample 6 does
+    for x, y in (
+        (FIRST, SECOND),
+        (SECOND, FIRST),
+    ):  # sample 5 does not meet its own past, sample 6 does
         expected += cross_entropy(cosines(x[1], [y[1], y[2], y[0]]), 0) / 4
         expected += cross_entropy(cosines(x[2], [y[1], y[2], y[0], y[1]]), 1) / 4
     assert found == pytest.approx(expected, abs=1e-12)
@@ -235,7 +243,9 @@ def test_a_bank_gives_positive_and_negatives_of_one_age() -> None:
     found = loss_of(learner, later).item()
     expected = 0.0
     for x, y, old in ((FIRST, moved, SECOND), (moved, FIRST, FIRST)):
-        expected += cross_entropy(cosines(x[1], [old[1], old[0]]), 0) / 4  # known: from the bank only
+        expected += (
+            cross_entropy(cosines(x[1], [old[1], old[0]]), 0) / 4
+        )  # known: from the bank only
         expected += cross_entropy(cosines(x[2], [y[1], y[2]]), 1) / 4  # new: from the batch only
     assert found == pytest.approx(expected, abs=1e-12)
     stepped(learner, later)

@@ -115,7 +115,9 @@ def test_no_gradient_closes_the_window() -> None:
 def test_a_shared_trace_is_that_of_the_strongest() -> None:
     learner = Balanced(worked_example()[0], InfoReg(trace="shared"))
     learner.begin_epoch(0)
-    for epoch, (sums, scores) in enumerate([((1, 1), (1, 2)), ((3, 1), (1, 2)), ((1, 0), (2, 1))], 1):
+    for epoch, (sums, scores) in enumerate(
+        [((1, 1), (1, 2)), ((3, 1), (1, 2)), ((1, 0), (2, 1))], 1
+    ):
         learner.method.sums.copy_(tensor(*sums))
         learner.method.scores.copy_(tensor(*scores))
         learner.begin_epoch(epoch)
@@ -123,12 +125,25 @@ def test_a_shared_trace_is_that_of_the_strongest() -> None:
         assert learner.method.k.tolist() == pytest.approx([expected] * 2, abs=1e-12)
 
 
+def test_a_shared_trace_remembers_the_scores_of_the_epoch() -> None:
+    model, batch = worked_example()
+    learner = Balanced(model, InfoReg(trace="shared"))
+    (step,) = learner.steps(batch, 0)
+    for _ in range(2):
+        learner.method.observe(model(batch), NOTHING, step)
+    found = learner.method.scores.tolist()
+    assert found == pytest.approx([1.4788250811528516, 0.6029415728339742], abs=1e-12)
+
+
 def test_three_modalities_are_compared_with_the_mean_of_the_others() -> None:
     three = ("a", "b", "c")
     model = Multimodal({m: nn.Identity() for m in three}, heads.Sum(dict.fromkeys(three, 2), 2))
     learner = Balanced(model.double(), InfoReg())
     (step,) = learner.steps(Batch({m: tensor([0, 0]) for m in three}, torch.tensor([0])), 0)
-    unimodal = {m: tensor([math.log(p), math.log(1 - p)]) for m, p in zip(three, (0.9, 0.7, 0.2), strict=True)}
+    unimodal = {
+        m: tensor([math.log(p), math.log(1 - p)])
+        for m, p in zip(three, (0.9, 0.7, 0.2), strict=True)
+    }
     learner.method.gradients(NOTHING, Output(unimodal, unimodal, unimodal["a"]), step)
     found = [step.notes[f"inforeg/beta/{m}"].item() for m in three]
     expected = [0.95 * math.exp(math.tanh(gap)) for gap in (0.45, 0.15)]
@@ -252,7 +267,10 @@ def test_batch_norm_is_pulled_but_its_statistics_are_not_and_only_weights_are_tr
         assert grad.flatten().tolist() == pytest.approx([expected] * grad.numel(), abs=1e-12)
     ones = {n: torch.ones_like(v) for n, v in zero.items()}
     learner.method.observe(said(score, score), Gradients({TOTAL: ones}, names), step)
-    assert learner.method.sums.tolist() == [1, 1]  # one weight each; batch norm and biases do not count
+    assert learner.method.sums.tolist() == [
+        1,
+        1,
+    ]  # one weight each; batch norm and biases do not count
 
 
 @pytest.mark.parametrize(

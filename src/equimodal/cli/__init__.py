@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0; 2 if something that the user can put right was refused; 130 if interrupted.
     """
+    if os.getcwd() not in sys.path:  # one's own components, "module:Class()", may lie here
+        sys.path.append(os.getcwd())
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except (EquimodalError, CycloptsError) as error:

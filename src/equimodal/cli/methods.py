@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import re
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from ..errors import ConfigError, nearest
+from ..errors import ConfigError, EquimodalError, nearest
 
 if TYPE_CHECKING:
-    from ..core import Method
+    from ..core import Balanced, Method
 
-__all__ = ["changes", "methods", "passes", "source", "summary"]
+__all__ = ["adam", "changes", "index", "methods", "own_parameters", "passes", "source", "summary"]
 
 FLOWS = ("inputs", "outputs", "losses", "gradients", "phases", "rate")
 
@@ -31,12 +33,10 @@ def methods(
 
     if name is None:
         made = {known: cls() for known, cls in BY_NAME.items()}
-        rows = [(known, changes(m), passes(m), summary(m), source(m)) for known, m in made.items()]
-        headers = ("method", "changes", "backward", "what it does", "paper")
-        print_table(headers, rows, words=headers, wrap=headers[1:])
-        print_text(
-            "One in full: equimodal methods NAME. They compose: bio().during(1, 90) + warmup()"
-        )
+        for columns in (WORDS, FACTS):
+            rows = [(known, *(told(m) for told in columns.values())) for known, m in made.items()]
+            print_table(("method", *columns), rows, words=("method", *columns), wrap=tuple(columns))
+        print_text(LEGEND)
     elif name.removesuffix("()") in BY_NAME:
         print_text(_page(name.removesuffix("()"), BY_NAME[name.removesuffix("()")]))
     else:
@@ -59,6 +59,39 @@ def passes(method: Method) -> str:
     return "one per phase" if "phases" in changes(method) else "one"
 
 
+def index(method: Method) -> str:
+    """Whether it keeps a record per sample, so that a loop of one's own must say how many there are."""
+    try:
+        _prepared(method, samples=None)
+    except EquimodalError:
+        return "yes"
+    return "no"
+
+
+def own_parameters(method: Method) -> str:
+    """Whether it learns weights besides the model's."""
+    learner = _prepared(method, samples=4)
+    return "yes" if next(learner.method.parameters(), None) is not None else "no"
+
+
+def adam(method: Method) -> str:
+    """Whether its effect survives an optimiser that divides by the gradient's size."""
+    return next((leaf.adam for leaf in method.leaves() if leaf.adam != "yes"), "yes")
+
+
+def _prepared(method: Method, samples: int | None) -> Balanced:
+    """A copy of the method on a small model of the kind that it is made for."""
+    from ..core import Balanced
+    from ..core.expression import build
+    from ..models import Multimodal, encoders, heads
+
+    widths = {"first": 2, "second": 2}
+    wanted = next((leaf.head for leaf in method.leaves() if leaf.head), "linear()")
+    head = build(wanted, heads.BY_NAME, "head", heads.Head, given=(widths, 2))
+    model = Multimodal({m: encoders.BY_NAME["mlp"](inputs=2, width=2) for m in widths}, head)
+    return Balanced(model, copy.deepcopy(method), samples=samples, epochs=10)
+
+
 def summary(method: Method) -> str:
     """The first sentence of its page, without its name."""
     if changes(method) == NOTHING:
@@ -68,15 +101,39 @@ def summary(method: Method) -> str:
 
 
 def source(method: Method) -> str:
-    """The paper, as its page cites it."""
+    """The paper that its page cites, by first author, place and year."""
     for paragraph in _document(type(method)).split("\n\n"):
         label, _, citation = " ".join(paragraph.split()).partition(": ")
         if label == "Source":
-            return citation.partition(";")[0].rstrip(".")
+            return _short(citation)
     return NOTHING
 
 
+def _short(citation: str) -> str:
+    """``A. First, B. Second, "Title", CVPR 2022, pp. 1-9`` as ``First et al., CVPR 2022``."""
+    found = re.search(r'((?:[A-Z]\.[- ]?)+)([^,"]+)(, [^"]*?)?, "[^"]*",? *([^,;(]*\d)', citation)
+    if found is None:
+        return citation.partition(";")[0].rstrip(".")
+    others = " et al." if found[3] and "et al." not in found[2] else ""
+    return f"{found[2].strip()}{others}, {found[4].strip()}"
+
+
 NOTHING = "–"
+
+WORDS = {"what it does": summary, "paper": source}
+
+FACTS = {
+    "changes": changes,
+    "backward": passes,
+    "index": index,
+    "weights": own_parameters,
+    "Adam": adam,
+}
+
+LEGEND = (
+    "backward: passes per batch; index: keeps a record per sample; weights: learns some of its own;\n"
+    "Adam: whether the effect survives it.\nOne in full: equimodal methods NAME. They compose: bio().during(1, 90) + warmup()"
+)
 
 
 def _document(cls: type) -> str:

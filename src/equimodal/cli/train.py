@@ -33,9 +33,10 @@ def train(
 ) -> None:
     """Train a model, test it, and write everything to a run folder.
 
-    Options override the experiment file, which overrides the defaults. The run folder holds config.toml (all settings),
-    metrics.jsonl (a line per epoch), results.json, predictions.parquet and checkpoint/. Learning rates have no unit;
-    sizes count samples, lengths count epochs, and only --checkpoint-every knows seconds.
+    Options override the experiment file, which overrides what the data set suggests (some name their own number of epochs
+    or learning rate), which overrides the defaults below. The run folder holds config.toml (all settings as they came
+    out), metrics.jsonl (a line per epoch), results.json, predictions.parquet and checkpoint/. Learning rates have no
+    unit; sizes count samples, lengths count epochs, and only --checkpoint-every knows seconds.
 
     Args:
         data: data set by its expression, such as "avmnist(snr=-5.0)"; `equimodal data list` lists them

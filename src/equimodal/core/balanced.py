@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .. import distributed
 from ..errors import ConfigError
 from .batch import Batch
+from .evaluation import evaluating
 from .gradients import TOTAL, Gradients
 from .method import Method
 from .output import Losses, Output
@@ -73,9 +74,8 @@ class Balanced(nn.Module):
         self.seed = seed
         # A buffer, so that a run that is resumed in the middle of an epoch does not begin it twice.
         self.register_buffer("begun", torch.tensor(-1))
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # a method's own parameters leave the host's draws alone
+        # A method's own parameters leave the host's draws alone, also those on the model's device.
+        with torch.random.fork_rng({p.device for p in model.parameters() if p.is_cuda}):
             torch.manual_seed(seed)
             self.method.prepare(model, DataInfo(model.classes, self.task, samples, epochs))
         self.method.to(next((p.device for p in model.parameters()), None))
@@ -162,6 +162,8 @@ class Balanced(nn.Module):
         """
         if not self._trainable:
             self._remember_trainable()
+        if step.micro == 0:  # a host may have given up the batch before in its middle
+            self._parts = _Parts()
         if self.method.wants_rows(step.epoch):
             self._backward_rows(losses, backward)
         else:
@@ -175,12 +177,10 @@ class Balanced(nn.Module):
     @torch.no_grad()
     def predict(self, batch: Batch) -> Output:
         """What the trained model says, in evaluation mode, of clean inputs."""
-        training = self.training
-        self.eval()
         phase = Phase(train=tuple(self.model.modalities))
         step = Step(batch, phase, self.model, self.task, max(int(self.begun), 0), seed=self.seed)
-        output: Output = self(step)
-        self.train(training)
+        with evaluating(self):
+            output: Output = self(step)
         return output
 
     # Inside.
@@ -203,7 +203,8 @@ class Balanced(nn.Module):
         step = replace(step, batch=Batch.concatenate(parts.batches))
         rows = parts.rows or {TOTAL: self._named([p.grad for p in self._trainable.values()])}
         made = Gradients({n: self._averaged(row) for n, row in rows.items()}, self._names)
-        with torch.no_grad():
+        # A host may still be inside its autocast here; products of gradients are not for bfloat16.
+        with torch.no_grad(), torch.autocast(step.batch.device.type, enabled=False):
             gradients = self.method.gradients(made, output, step)
             self.method.observe(output, gradients, step)
         if gradients is made and not parts.rows and distributed.processes() == 1:
@@ -258,6 +259,6 @@ class _Parts:
 
 def _counts(batches: Sequence[Batch]) -> dict[str, int]:
     counts = {"": sum(len(batch) for batch in batches)}
-    for modality in batches[0].modalities:
+    for modality in dict.fromkeys(name for batch in batches for name in batch.modalities):
         counts[modality] = sum(batch.count(modality) for batch in batches)
     return counts

@@ -54,7 +54,7 @@ class Batch:
             no later step has to ask the device how many there are; leave it out.
 
     Raises:
-        DataError: the modalities, the target and the index do not have the same number of samples.
+        DataError: there is no modality, or modalities, target and index do not have the same number of samples.
     """
 
     inputs: Mapping[str, Input]
@@ -66,6 +66,8 @@ class Batch:
     def __post_init__(self) -> None:
         if self.rows is not None:  # moved or changed from a batch that was checked already
             return
+        if not self.inputs:
+            raise DataError("A batch needs the input of at least one modality; it has none.")
         sizes = {f"input {name!r}": len(value) for name, value in self.inputs.items()}
         sizes |= {f"present[{name!r}]": len(value) for name, value in self.present.items()}
         sizes |= {
@@ -141,7 +143,8 @@ class Batch:
 
     def select(self, keep: Sequence[int] | slice) -> Batch:
         """The samples at the given positions, as a batch of its own."""
-        rows = torch.arange(len(self))[keep] if isinstance(keep, slice) else torch.tensor(keep)
+        positions = range(len(self))[keep] if isinstance(keep, slice) else keep
+        rows = torch.tensor(positions, dtype=torch.long)
         rows = rows.to(self.device)
         return Batch(
             {name: value[rows] for name, value in self.inputs.items()},
@@ -171,7 +174,7 @@ class Batch:
         if len(batches) == 1:
             return batches[0]
         modalities = batches[0].modalities
-        masked = {name for batch in batches for name in batch.present}
+        masked = dict.fromkeys(name for batch in batches for name in batch.present)
         present = {name: torch.cat([b.mask(name) for b in batches]) for name in masked}
         offsets = [sum(len(b) for b in batches[:i]) for i in range(len(batches))]
 

@@ -7,10 +7,12 @@ own. The text is parsed and walked over a short list of allowed nodes; nothing i
 from __future__ import annotations
 
 import ast
+import contextlib
+import functools
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from ..errors import EquimodalError, ExpressionError, nearest
@@ -22,7 +24,9 @@ Known = Mapping[str, Callable[..., Any]]
 _OWN = re.compile(r"""("[^"]*"|'[^']*')|([A-Za-z_]\w*(?:\.\w+)*):([A-Za-z_]\w*)""")
 
 
-def build(text: str, known: Known, kind: str, expected: type = object) -> Any:
+def build(
+    text: str, known: Known, kind: str, expected: type = object, given: Sequence[Any] = ()
+) -> Any:
     """The object that an expression describes.
 
     Args:
@@ -30,6 +34,7 @@ def build(text: str, known: Known, kind: str, expected: type = object) -> Any:
         known: what may be named.
         kind: what is described, for the sentence of a refusal: "method", "encoder", ...
         expected: the class that the result must have.
+        given: what every named component receives before its own options, such as the widths that a head is made for.
 
     Raises:
         ExpressionError: the text cannot be read, or names something unknown; the sentence says the nearest known name.
@@ -52,7 +57,7 @@ def build(text: str, known: Known, kind: str, expected: type = object) -> Any:
         raise ExpressionError(
             f"The {kind} {text!r} cannot be read: write it like 'name(option=1) + other()'."
         ) from None
-    made = _Builder(text, known, kind, own).component(tree.body)
+    made = _Builder(text, known, kind, own, given).component(tree.body)
     if not isinstance(made, expected):
         raise ExpressionError(f"{text!r} is no {kind}: it builds a {type(made).__name__}.")
     return made
@@ -62,9 +67,14 @@ class _Builder:
     """Walks one parsed expression."""
 
     def __init__(
-        self, text: str, known: Known, kind: str, own: Mapping[str, tuple[str, str]]
+        self,
+        text: str,
+        known: Known,
+        kind: str,
+        own: Mapping[str, tuple[str, str]],
+        given: Sequence[Any],
     ) -> None:
-        self.text, self.known, self.kind, self.own = text, known, kind, own
+        self.text, self.known, self.kind, self.own, self.given = text, known, kind, own, given
 
     def component(self, node: ast.expr) -> Any:
         match node:
@@ -82,6 +92,10 @@ class _Builder:
         self.refuse("only names, calls with constants, '+' and '.during(start, end)' are allowed")
 
     def named(self, name: str) -> Callable[..., Any]:
+        found = self.found(name)
+        return functools.partial(found, *self.given) if self.given else found
+
+    def found(self, name: str) -> Callable[..., Any]:
         if name in self.own:
             return self.imported(*self.own[name])
         if name not in self.known:
@@ -97,6 +111,8 @@ class _Builder:
             ) from None
         except AttributeError:
             raise ExpressionError(f"The module {module!r} has no {name!r}.") from None
+        if not callable(found):
+            raise ExpressionError(f"'{module}:{name}' is no {self.kind}: it cannot be called.")
         return found
 
     def called(
@@ -152,10 +168,20 @@ def call(make: Callable[..., Any], name: str, *args: Any, **options: Any) -> Any
     Raises:
         ExpressionError: an option that there is not, one too many, or a value that is refused.
     """
+    with contextlib.suppress(ValueError):  # a class written in C says nothing of its options
+        _check_options(inspect.signature(make), name, args, options)
     try:
-        signature = inspect.signature(make)
-    except ValueError:  # a class written in C says nothing of its options
         return make(*args, **options)
+    except EquimodalError:
+        raise
+    except (TypeError, ValueError) as error:
+        said = ", ".join([*map(repr, args), *(f"{o}={value!r}" for o, value in options.items())])
+        raise ExpressionError(f"{name}({said}) cannot be built: {error}.") from error
+
+
+def _check_options(
+    signature: inspect.Signature, name: str, args: Sequence[Any], options: Mapping[str, Any]
+) -> None:
     taken = [p.name for p in signature.parameters.values() if p.kind is not p.VAR_POSITIONAL]
     open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     for option in options:
@@ -168,9 +194,3 @@ def call(make: Callable[..., Any], name: str, *args: Any, **options: Any) -> Any
         signature.bind(*args, **options)
     except TypeError as error:
         raise ExpressionError(f"{name}(): {error}; its options are {', '.join(taken)}.") from None
-    try:
-        return make(*args, **options)
-    except EquimodalError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise ExpressionError(f"{name}(): {error}") from error

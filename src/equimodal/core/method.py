@@ -42,6 +42,7 @@ class Method(nn.Module):
     asks_head: ClassVar[bool] = (
         False  # evaluates the model's head again: nobody else may change the prediction
     )
+    ordered: ClassVar[bool] = False  # depends on the order of the modalities
     head: ClassVar[str | None] = None  # the head that is built when the user names none
     own_schedule: bool = False  # its `rate` decays already: no other decaying schedule beside it
     adam: ClassVar[str] = "yes"  # does it survive an optimiser that divides by the gradient's size
@@ -264,10 +265,12 @@ class During(Method):
                 f"{method.expression()} changes the prediction itself, so it cannot have a window of epochs."
             )
         for bound in (start, end):
-            if bound < 0 or (isinstance(bound, float) and bound > 1):
+            if not bound >= 0 or (isinstance(bound, float) and bound > 1):
                 raise ConfigError(
                     f".during({start}, {end}): an integer counts epochs, a float in [0, 1] is a fraction of the run."
                 )
+        if type(start) is type(end) and start > end:
+            raise ConfigError(f".during({start}, {end}) ends before it starts.")
         self.method = method
         self.start, self.end = start, end
         self._window: tuple[float, float] | None = None

@@ -116,7 +116,8 @@ class Step:
             mask: [B] booleans, only over these samples of the micro-batch, which then weighs by its size.
         """
         if modality is not None:
-            mask = self.batch.present.get(modality)
+            complete = self.batch.complete([modality])
+            mask = None if complete else self.batch.mask(modality)
             count: int | Tensor = self.counts.get(modality, self.batch.count(modality))
         elif mask is not None:
             count = mask.sum().to(values.dtype)

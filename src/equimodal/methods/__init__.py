@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from ..core.method import Method as Joint
 from .agm import AGM as AGM
+from .arl import ARL as ARL
+from .dgl import DGL as DGL
+from .ensemble import Ensemble as Ensemble
 from .ibml import BIO as BIO
 from .ibml import IBML as IBML
 from .ibml import TCM as TCM
@@ -14,9 +17,14 @@ from .ibml import Warmup as Warmup
 from .infobridge import InfoBridge as InfoBridge
 from .infonce import InfoNCE as InfoNCE
 from .inforeg import InfoReg as InfoReg
+from .mla import MLA as MLA
 from .mmcosine import MMCosine as MMCosine
+from .mmpareto import MMPareto as MMPareto
 from .ogm_ge import OGMGE as OGMGE
 from .pmr import PMR as PMR
+from .reconboost import ReconBoost as ReconBoost
+from .relearn import Relearn as Relearn
+from .torchjd import TorchJD as TorchJD
 from .uniform import Uniform as Uniform
 
 BY_NAME: dict[str, type[Joint]] = {"joint": Joint} | {

@@ -16,7 +16,8 @@ class Snapshot(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         for name, parameter in module.named_parameters():
-            self.register_buffer(_key(name), parameter.detach().clone())
+            # A buffer's name has no dots.
+            self.register_buffer("at/" + name.replace(".", "/"), parameter.detach().clone())
 
     @torch.no_grad()
     def take(self, module: nn.Module) -> None:
@@ -26,9 +27,4 @@ class Snapshot(nn.Module):
 
     def pairs(self, module: nn.Module) -> Iterator[tuple[nn.Parameter, Tensor]]:
         """Each parameter of the module, with its value at that time."""
-        for name, parameter in module.named_parameters():
-            yield parameter, self.get_buffer(_key(name))
-
-
-def _key(name: str) -> str:
-    return "at/" + name.replace(".", "/")  # a buffer's name has no dots
+        return zip(module.parameters(), self.buffers(), strict=True)

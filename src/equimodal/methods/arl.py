@@ -20,6 +20,8 @@ Readings and deviations:
   both encoders ×1.5. Here s is used, as the text says, and that of the same step: it touches only the backward.
 - Several modalities: d_¬m is the mean d of the others (M = 2: the other's); the floor is min(0.3, 0.9 / M), because
   0.3 would make all h equal from M = 4 on. Both are ours. With one modality there is no other, and nothing is scaled.
+- Statistics and losses are over the samples that have m; a modality that the whole batch lacks is not compared.
+- A parameter of several encoders is scaled once, by the mean of their scales.
 - The reported unimodal logits are the head's own; ``bias="split"`` uses them in losses and statistics too.
 - ``scale_by_gamma`` multiplies s by γ, the authors' variant for Swin transformers.
 - Authors' values: CREMA-D γ 4, T 8; Kinetics-Sounds 3, 4; AVE 5, 4; start 5; clipping at 40 is part of the recipe.
@@ -28,6 +30,8 @@ Readings and deviations:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -43,6 +47,8 @@ __all__ = ["ARL"]
 class ARL(Method):
     """Unimodal losses ``arl/<modality>``, and encoder gradients scaled by 1 + s_m.
 
+    Notes ``arl/scale/<modality>``.
+
     Args:
         gamma: γ, the weight of the unimodal losses after `start`.
         temperature: T; larger favours one modality more.
@@ -52,9 +58,11 @@ class ARL(Method):
         bias: "full" or "split", the bias in losses and statistics.
 
     Raises:
-        ConfigError: γ is negative, the floor is not between 0 and 1, or `bias` is unknown.
+        ConfigError: γ or T is negative, the floor is not in [0, 1), or `bias` is unknown.
     """
 
+    asks_head = True
+    adam = "losses only"
     # No neutral setting: the softmax of s sums to 1, so some gradient is always scaled after `start`.
     neutral = None
     search_space = {"gamma": (1.0, 8.0), "temperature": (1.0, 16.0)}
@@ -69,11 +77,13 @@ class ARL(Method):
         bias: Literal["full", "split"] = "full",
     ) -> None:
         super().__init__()
-        if gamma < 0 or not 0 <= floor < 1 or bias not in ("full", "split"):
-            raise ConfigError(
-                f"arl(gamma={gamma}, floor={floor}, bias={bias!r}): gamma is at least 0, floor between 0 and 1, "
-                "bias 'full' or 'split'."
-            )
+        for name, value in (("gamma", gamma), ("temperature", temperature)):
+            if not value >= 0:
+                raise ConfigError(f"arl({name}={value}) must be at least 0.")
+        if not 0 <= floor < 1:
+            raise ConfigError(f"arl(floor={floor}) must be in [0, 1).")
+        if bias not in ("full", "split"):
+            raise ConfigError(f"arl(bias={bias!r}) must be 'full' or 'split'.")
         self.gamma = gamma
         self.temperature = temperature
         self.start = start
@@ -90,38 +100,51 @@ class ARL(Method):
         return {**losses, **own}
 
     def gradients(self, grads: Gradients, output: Output, step: Step) -> Gradients:
-        if step.epoch <= self.start or len(output.modalities) < 2:
+        if step.epoch <= self.start:
             return grads
-        scales = 1 + self.shares(output, step) * (self.gamma if self.scale_by_gamma else 1.0)
-        for m, scale in zip(output.modalities, scales, strict=True):
-            step.note(f"arl/scale/{m}", scale)
-            grads = grads.map(
-                step.model.encoders[m], lambda grad, by=scale: grad * by.to(grad.dtype)
-            )
-        return grads
+        factors = self._factors(grads, output, step)
 
-    def shares(self, output: Output, step: Step) -> Tensor:
-        """[M]: s, by which the encoders' gradients grow; sums to 1."""
-        reliance, entropy = self._statistics(output, step)
+        def scaled(row: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {n: g * factors[n].to(g.dtype) if n in factors else g for n, g in row.items()}
+
+        return replace(grads, rows={name: scaled(row) for name, row in grads.rows.items()})
+
+    def _factors(self, grads: Gradients, output: Output, step: Step) -> dict[str, Tensor]:
+        """The factor of each encoder parameter; one of several encoders has the mean of theirs."""
+        strength = self.gamma if self.scale_by_gamma else 1.0
+        sharing: dict[str, list[Tensor]] = {}
+        for m, share in zip(output.modalities, self._shares(output, step), strict=True):
+            step.note(f"arl/scale/{m}", 1 + strength * share)
+            for name in grads.names_in(step.model.encoders[m]):
+                sharing.setdefault(name, []).append(1 + strength * share)
+        return {name: torch.stack(scales).mean(0) for name, scales in sharing.items()}
+
+    def _shares(self, output: Output, step: Step) -> Tensor:
+        """[M]: s, by which the gradients grow: it sums to 1 over the modalities that the batch has, if these are several."""
+        reliance, entropy, there = self._statistics(output, step)
+        count = there.sum().to(entropy.dtype)
         d = reliance / reliance.sum().clamp(min=1e-12)
         h = entropy / entropy.sum().clamp(min=1e-12)
-        h = h.clamp(min=min(self.floor, 0.9 / len(h)))
-        w = (1 / h) / (1 / h).sum()
-        others = (1 - d) / (len(d) - 1)
-        return (self.temperature * others * w).softmax(0)
+        h = h.maximum((0.9 / count.clamp(min=1)).clamp(max=self.floor))
+        inverse = torch.where(there, 1 / h.clamp(min=1e-12), 0)
+        w = inverse / inverse.sum().clamp(min=1e-12)
+        others = (d.sum() - d) / (count - 1).clamp(min=1)
+        drive = torch.where(there, self.temperature * others * w, -torch.inf)
+        return torch.where(there & (count > 1), drive.softmax(0), 0)
 
-    def _statistics(self, output: Output, step: Step) -> tuple[Tensor, Tensor]:
-        """[M] each: D_m and H_m, over the global batch."""
-        sums = []
-        for m, logits in self._logits(output, step).items():
-            logits = logits.detach()
-            weight = step.batch.mask(m).to(logits.dtype)
-            p = logits.softmax(1)
-            entropy = -(p * (p + 1e-16).log()).sum(1)
-            sums.append(torch.stack([logits.abs().sum(1) @ weight, entropy @ weight, weight.sum()]))
-        totals = distributed.sum(torch.stack(sums))
-        count = totals[:, 2].clamp(min=1)
-        return totals[:, 0] / count, totals[:, 1] / count
+    def _statistics(self, output: Output, step: Step) -> tuple[Tensor, Tensor, Tensor]:
+        """[M] each: D_m and H_m over the global batch, and whether anyone has m."""
+        reliance, entropy = [], []
+        for logits in self._logits(output, step).values():
+            wide = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
+            log = wide.log_softmax(1)
+            reliance.append(wide.abs().sum(1))
+            entropy.append(-(log.exp() * log).sum(1))
+        present = torch.stack([step.batch.mask(m) for m in output.modalities])
+        sums, counts = distributed.totals(torch.stack(reliance + entropy), present.repeat(2, 1))
+        mean = sums / counts.clamp(min=1)
+        size = len(present)
+        return mean[:size], mean[size:], counts[:size] > 0
 
     def _logits(self, output: Output, step: Step) -> dict[str, Tensor]:
         if self.bias == "split":

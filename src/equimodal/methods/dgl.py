@@ -18,8 +18,9 @@ Readings and deviations:
 - The unimodal logits of the *loss* have the full bias, u_m = z_m W_mᵀ + b, as in the code; the logits that are
   reported stay the head's own, so that modality accuracies can be compared between methods (``bias="split"`` uses
   those in the loss too).
-- For fusions other than concatenation the features of the others are zero and the head's parameters detached. (In the
-  code the gated fusion is fed the modality with itself, and its inner layers never receive a gradient.)
+- For fusions other than concatenation u_m is what the head says of a sample that has no other modality, its parameters
+  detached. (In the code the gated fusion is fed the modality with itself, and its inner layers never receive a gradient.)
+- With missing modalities CE(u_m) is the mean over the samples that have m.
 - Clipping gradients to norm 40 belongs to the authors' recipe (``--clip 40``), not to the method.
 - α = 4 is the code's default; the scripts use 2 to 5. It multiplies all of an encoder's gradient: an encoder learning
   rate under SGD, without effect under Adam.
@@ -32,13 +33,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..core import Batch, Losses, Method, Output, Step
 from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..models.heads import Head
 
 __all__ = ["DGL"]
 
@@ -54,16 +58,18 @@ class DGL(Method):
         ConfigError: α is negative, or `bias` is unknown.
     """
 
+    asks_head = True
+    adam = "the cut only"
     # No neutral setting: with α = 0 the encoders receive no gradient at all.
     neutral = None
     search_space = {"alpha": (1.0, 10.0)}
 
     def __init__(self, alpha: float = 4.0, bias: Literal["full", "split"] = "full") -> None:
         super().__init__()
-        if alpha < 0 or bias not in ("full", "split"):
-            raise ConfigError(
-                f"dgl(alpha={alpha}, bias={bias!r}): alpha is at least 0 and bias 'full' or 'split'."
-            )
+        if not alpha >= 0:
+            raise ConfigError(f"dgl(alpha={alpha}) must be at least 0.")
+        if bias not in ("full", "split"):
+            raise ConfigError(f"dgl(bias={bias!r}) must be 'full' or 'split'.")
         self.alpha = alpha
         self.bias = bias
 
@@ -95,13 +101,12 @@ class DGL(Method):
 class _Alone(nn.Module):
     """A head's logits of one modality, as a module whose parameters can be replaced."""
 
-    def __init__(self, head: nn.Module, bias: str) -> None:
+    def __init__(self, head: Head, bias: str) -> None:
         super().__init__()
         self.head, self.bias = head, bias
 
     def forward(self, features: Mapping[str, Tensor], modality: str, batch: Batch) -> Tensor:
-        if self.bias == "split":
-            unimodal: Tensor = self.head(features, batch)[0][modality]
-            return unimodal
-        alone: Tensor = self.head.alone(features, modality, batch)
-        return alone
+        if self.bias == "full":
+            return self.head.alone(features, modality, batch)
+        unimodal: Mapping[str, Tensor] = self.head(features, batch)[0]
+        return unimodal[modality]

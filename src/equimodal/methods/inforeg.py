@@ -74,9 +74,10 @@ class InfoReg(Method):
     neutral = "inforeg(beta=0.0) = uniform()"
     search_space = {"beta": (0.1, 2.0), "threshold": (0.01, 0.1)}
 
+    betas: Tensor  # [M]
     traces: Tensor  # [M, 11], of the last epochs
     sums: Tensor  # [M], the trace of this epoch so far
-    scores: Tensor  # [M], summed over the steps of this epoch
+    scores: Tensor  # [M], summed over the steps of this epoch, for a shared trace
     k: Tensor  # [M], of this epoch
 
     def __init__(
@@ -143,20 +144,25 @@ class InfoReg(Method):
         for parameter, start in self.start.pairs(step.model.encoders):
             name = grads.names.get(parameter, "")
             if name in total:
-                pull = torch.stack(pulls[name]).mean().to(parameter.dtype)
-                total[name] = total[name] + pull * (parameter - start)
+                pull = pulls[name][0] if len(pulls[name]) == 1 else torch.stack(pulls[name]).mean()
+                total[name] = torch.addcmul(
+                    total[name], pull.to(parameter.dtype), parameter - start
+                )
         return replace(grads, rows={TOTAL: total})
 
     def observe(self, output: Output, grads: Gradients, step: Step) -> None:
         final = grads.sum().rows[TOTAL]
         for i, m in enumerate(self.modalities):
-            for name in grads.names_in(step.model.encoders[m]):
-                if name in final and final[name].ndim >= 2:
-                    self.sums[i] += final[name].to(self.sums.dtype).square().mean()
-        self.scores += self._scores(output, step)[0]
+            found = [final[n] for n in grads.names_in(step.model.encoders[m]) if n in final]
+            flat = [g.to(self.sums.dtype).flatten() for g in found if g.ndim >= 2]
+            means = [g.dot(g) / len(g) for g in flat]
+            if means:
+                self.sums[i] += torch.stack(means).sum()
+        if self.trace == "shared":
+            self.scores += self._scores(output, step)[0]
 
     def _scores(self, output: Output, step: Step) -> tuple[Tensor, Tensor]:
-        """s [M], and which modalities the global batch has."""
+        """The scores s [M], and which modalities the global batch has."""
         silence = torch.zeros_like(output.fused)
         logits = [output.unimodal.get(m, silence).to(self.k.dtype) for m in self.modalities]
         pi = torch.stack([step.task.confidence(g, step.target) for g in logits])

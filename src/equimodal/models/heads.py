@@ -6,9 +6,9 @@ contributes nothing to its fused logits and has zero logits of its own.
 
 from __future__ import annotations
 
-import abc
 import math
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -16,50 +16,21 @@ from torch import Tensor, nn
 
 from ..core.batch import Batch
 from ..errors import ConfigError
+from .fusion import Attention, FiLM, Gated
+from .head import Head, where_present
 
-__all__ = ["BY_NAME", "Cosine", "Head", "Linear", "Sum"]
-
-
-class Head(nn.Module, abc.ABC):
-    """Turns features into logits.
-
-    Attributes:
-        additive: whether the unimodal logits sum to the fused ones, so that reports can call them exact.
-        separate: whether each parameter serves one modality only.
-        widths: for each modality the width d of its features.
-        classes: C.
-    """
-
-    additive: bool
-    separate: bool = False
-
-    def __init__(self, widths: Mapping[str, int], classes: int) -> None:
-        super().__init__()
-        self.widths = dict(widths)
-        self.classes = classes
-
-    @abc.abstractmethod
-    def forward(
-        self, features: Mapping[str, Tensor], batch: Batch
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Unimodal logits {modality: [B, C]} and fused logits [B, C] of the modalities that have features [B, d]."""
-
-    def weight(self, modality: str) -> Tensor:
-        """[C, d]: one modality's part of a linear final layer.
-
-        Raises:
-            ConfigError: the head has no such layer.
-        """
-        raise ConfigError(
-            f"The head {type(self).__name__.lower()}() has no linear layer for {modality!r} alone: "
-            "use linear() or sum()."
-        )
-
-    def alone(self, features: Mapping[str, Tensor], modality: str, batch: Batch) -> Tensor:
-        """[B, C]: fused logits of one modality, the features of the others at zero (for `Linear`, z_m W_mᵀ + b)."""
-        others = {name: torch.zeros_like(z) for name, z in features.items() if name != modality}
-        only = {name: others.get(name, z) for name, z in features.items()}
-        return self.forward(only, batch)[1]
+__all__ = [
+    "BY_NAME",
+    "Attention",
+    "Auxiliary",
+    "Cosine",
+    "FiLM",
+    "Gated",
+    "Head",
+    "Linear",
+    "Shared",
+    "Sum",
+]
 
 
 class Linear(Head):
@@ -108,14 +79,12 @@ class Sum(Head):
         self.linears = nn.ModuleDict({m: nn.Linear(d, classes) for m, d in widths.items()})
 
     def weight(self, modality: str) -> Tensor:
-        return self.linears[modality].get_parameter("weight")
+        return cast(Tensor, self.linears[modality].weight)
 
     def forward(
         self, features: Mapping[str, Tensor], batch: Batch
     ) -> tuple[dict[str, Tensor], Tensor]:
-        unimodal = {m: self.linears[m](z) for m, z in features.items()}
-        if not batch.complete(features):
-            unimodal = {m: g * batch.mask(m).to(g.dtype)[:, None] for m, g in unimodal.items()}
+        unimodal = where_present({m: self.linears[m](z) for m, z in features.items()}, batch)
         return unimodal, _sum(unimodal)
 
 
@@ -146,7 +115,7 @@ class Cosine(Head):
         )
 
     def weight(self, modality: str) -> Tensor:
-        return self.linears[modality].get_parameter("weight")
+        return cast(Tensor, self.linears[modality].weight)
 
     @staticmethod
     def least_scale(modalities: int, classes: int, posterior: float = 0.9) -> float:
@@ -162,9 +131,83 @@ class Cosine(Head):
             m: self.scale * F.linear(z, F.normalize(self.weight(m), dim=1, eps=1e-6))
             for m, z in directions.items()
         }
-        if not batch.complete(features):
-            unimodal = {m: g * batch.mask(m).to(g.dtype)[:, None] for m, g in unimodal.items()}
+        unimodal = where_present(unimodal, batch)
         return unimodal, _sum(unimodal)
+
+
+class Shared(Head):
+    r"""The same layers for every modality, $g_m = \mathrm{layers}(z_m)$ and $g = \sum_m g_m$ (MLA, ReconBoost).
+
+    Args:
+        widths: for each modality the width d of its features, the same for all.
+        classes: C.
+        hidden: the width of a layer with a ReLU before the last one; 0 for a single linear layer.
+
+    Raises:
+        ConfigError: features of different widths, or a negative width of the hidden layer.
+    """
+
+    additive = True
+    shared = True
+
+    def __init__(self, widths: Mapping[str, int], classes: int, hidden: int = 0) -> None:
+        super().__init__(widths, classes)
+        if len(set(widths.values())) > 1:
+            raise ConfigError(
+                f"shared() needs features of one width, but they have {dict(widths)}: "
+                "give the encoders the same width, or use sum()."
+            )
+        if hidden < 0:
+            raise ConfigError(f"shared(hidden={hidden}) must be at least 0.")
+        width = next(iter(widths.values()))
+        steps = [nn.Linear(width, hidden), nn.ReLU()] if hidden else []
+        self.hidden = hidden
+        self.layers = nn.Sequential(*steps, nn.Linear(hidden or width, classes))
+
+    def weight(self, modality: str) -> Tensor:
+        """[C, d]: the only weight, the same parameter for every modality."""
+        if self.hidden:
+            raise ConfigError(
+                f"shared(hidden={self.hidden}) has a layer before its last one: use shared()."
+            )
+        return cast(Tensor, self.layers[0].weight)
+
+    def forward(
+        self, features: Mapping[str, Tensor], batch: Batch
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        unimodal = where_present({m: self.layers(z) for m, z in features.items()}, batch)
+        return unimodal, _sum(unimodal)
+
+
+class Auxiliary(Head):
+    """Any fusion, and beside it a linear classifier of each modality, whose logits are the unimodal ones.
+
+    They are true unimodal classifiers and not parts of the fused logits, so that nothing sums to those. Only a method with
+    unimodal losses, such as ``uniform()`` or ``mmpareto()``, trains them; with others they stay as they were made.
+
+    Args:
+        widths: for each modality the width d of its features.
+        classes: C.
+        fusion: the head that makes the fused logits; `Linear` by default.
+    """
+
+    additive = False
+    auxiliary = True
+
+    def __init__(self, widths: Mapping[str, int], classes: int, fusion: Head | None = None) -> None:
+        super().__init__(widths, classes)
+        self.fusion = Linear(widths, classes) if fusion is None else fusion
+        self.own = nn.ModuleDict({m: nn.Linear(d, classes) for m, d in widths.items()})
+
+    def weight(self, modality: str) -> Tensor:
+        """[C, d]: of the fusion, not of the unimodal classifier."""
+        return self.fusion.weight(modality)
+
+    def forward(
+        self, features: Mapping[str, Tensor], batch: Batch
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        unimodal = where_present({m: self.own[m](z) for m, z in features.items()}, batch)
+        return unimodal, self.fusion(features, batch)[1]
 
 
 def _sum(unimodal: Mapping[str, Tensor]) -> Tensor:
@@ -174,5 +217,14 @@ def _sum(unimodal: Mapping[str, Tensor]) -> Tensor:
     return first
 
 
-BY_NAME: dict[str, type[Head]] = {"cosine": Cosine, "linear": Linear, "sum": Sum}
+BY_NAME: dict[str, type[Head]] = {
+    "attention": Attention,
+    "auxiliary": Auxiliary,
+    "cosine": Cosine,
+    "film": FiLM,
+    "gated": Gated,
+    "linear": Linear,
+    "shared": Shared,
+    "sum": Sum,
+}
 """How expressions call the heads."""

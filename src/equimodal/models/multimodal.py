@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..core.batch import Batch
+from ..core.batch import Batch, Input
+from ..core.evaluation import evaluating
 from ..core.output import Output
 from ..core.step import Phase
 from ..errors import ConfigError
@@ -40,7 +41,7 @@ class Multimodal(nn.Module):
                 "name the same modalities in the same order."
             )
         for name in encoders:
-            if "." in name or name in dir(nn.ModuleDict):
+            if not name or "." in name or name in dir(nn.ModuleDict()):
                 raise ConfigError(f"A modality cannot be called {name!r}: choose another name.")
         self.encoders = nn.ModuleDict(encoders)
         self.head = head
@@ -55,28 +56,38 @@ class Multimodal(nn.Module):
         return self.head.classes
 
     def encode(self, modality: str, batch: Batch) -> Tensor:
-        """[B, d]: features of one modality, zero where a sample lacks it."""
+        """[B, d]: features of one modality, zero where a sample lacks it.
+
+        Raises:
+            ConfigError: the encoder's features are not what the head was made for.
+        """
         count = batch.count(modality)
         if count == 0:
             return self._zeros(modality, batch)
-        with _running_statistics(self.encoders[modality], count == 1):
-            if count == len(batch):
-                features: Tensor = self.encoders[modality](batch.inputs[modality])
-                return features
-            assert batch.rows is not None
-            rows = batch.rows[modality]
-            found = self.encoders[modality](batch.inputs[modality][rows])
+        if count == len(batch):
+            return self._encoded(modality, batch.inputs[modality], count)
+        assert batch.rows is not None
+        rows = batch.rows[modality]
+        found = self._encoded(modality, batch.inputs[modality][rows], count)
         return self._zeros(modality, batch).to(found.dtype).index_copy(0, rows, found)
+
+    def _encoded(self, modality: str, values: Input, count: int) -> Tensor:
+        encoder = self.encoders[modality]
+        with _running_statistics(encoder, count == 1):
+            features: Tensor = encoder(values)
+        wanted = (count, self.head.widths[modality])
+        if features.shape != wanted:
+            raise ConfigError(
+                f"The encoder of {modality!r} returns features {list(features.shape)} of {count} samples, "
+                f"but the head expects [B, {wanted[1]}]."
+            )
+        return features
 
     @torch.no_grad()
     def _speak(self, modality: str, batch: Batch) -> Tensor:
         """Features of a frozen encoder, in evaluation mode so that its running statistics stay as they are."""
-        encoder = self.encoders[modality]
-        training = encoder.training
-        encoder.eval()
-        features = self.encode(modality, batch)
-        encoder.train(training)
-        return features
+        with evaluating(self.encoders[modality]):
+            return self.encode(modality, batch)
 
     def _zeros(self, modality: str, batch: Batch) -> Tensor:
         like = next(self.head.parameters())

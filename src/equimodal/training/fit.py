@@ -139,6 +139,11 @@ def _check(settings: Settings, data: Splits) -> None:
         raise ConfigError(
             f"{data.name} has no validation samples to select by: give it some, or say select='last' without patience."
         )
+    if settings.accumulate > settings.batch_size:
+        raise ConfigError(
+            f"A batch of {settings.batch_size} samples cannot be split into {settings.accumulate} micro-batches: "
+            "say accumulate of at most the batch size."
+        )
     if not len(data.test):
         raise ConfigError(f"{data.name} has no test samples.")
 
@@ -349,7 +354,8 @@ class _Training:
     def _refuse(self, step: int, what: str) -> None:
         epoch, batch = divmod(step, len(self.train))
         factor = self.factor(epoch)
-        kept = f"; the last good checkpoint is in {self.folder.checkpoint}" if self.folder else ""
+        saved = self.folder is not None and self.saved.step > 0
+        kept = f"; the last good checkpoint is in {self.folder.checkpoint}" if saved else ""
         raise TrainingError(
             f"Training stopped at step {step} (epoch {epoch}, batch {batch}), where {what} is not finite{kept}; the "
             f"learning rate was {self.settings.lr * factor:g} ({self.settings.lr:g} times {factor:g} by schedule and "

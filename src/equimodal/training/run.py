@@ -154,8 +154,7 @@ def _encoders(expressions: Mapping[str, str]) -> dict[str, nn.Module]:
 
 def _head(settings: Settings, widths: Mapping[str, int], classes: int) -> heads.Head:
     text = settings.head or "linear()"
-    known = {name: functools.partial(head, widths, classes) for name, head in heads.BY_NAME.items()}
-    made: heads.Head = build(text, known, "head", heads.Head)
+    made: heads.Head = build(text, heads.BY_NAME, "head", heads.Head, given=(widths, classes))
     return made
 
 

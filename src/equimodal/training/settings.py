@@ -53,17 +53,24 @@ class Settings(BaseModel):
         description="step: x0.1 at 70% of the run; auto: step, or none where the method has a schedule of its own",
     )
     accumulate: int = Field(1, ge=1, description="micro-batches that a batch is split into")
-    clip: float | None = Field(None, gt=0, description="largest norm of the gradient")
+    clip: float | None = Field(
+        None, gt=0, description="largest norm of the gradient; else it is not cut"
+    )
     select: Literal["best", "last"] = Field("best", description="which epoch's weights are tested")
     patience: int | None = Field(
-        None, ge=1, description="epochs without a better validation accuracy"
+        None,
+        ge=1,
+        description="stop after so many epochs without a better validation accuracy; else never",
     )
     protocol: Literal["honest", "paper"] = Field(
         "honest",
         description="honest: select on validation; paper: select on test, labelled in the results",
     )
     val_fraction: float | None = Field(
-        None, ge=0, lt=1, description="of train, carved out as validation where a set has none"
+        None,
+        ge=0,
+        lt=1,
+        description="of train, carved out as validation where a set has none; else a tenth",
     )
     seed: int = Field(0, ge=0, description="of weights, order of the data and noise")
     precision: Literal["32", "bf16", "64"] = Field("32", description="bits of the computation")
@@ -74,7 +81,9 @@ class Settings(BaseModel):
     workers: int = Field(
         0, ge=0, description="processes that prepare batches, per training process"
     )
-    threads: int | None = Field(None, ge=1, description="threads of the computation, per process")
+    threads: int | None = Field(
+        None, ge=1, description="threads of the computation, per process; else PyTorch's choice"
+    )
     checkpoint_every: str = Field("60s", description="'200' steps or '60s' seconds")
     probe: bool = Field(True, description="fit a linear probe per modality at the end")
 

@@ -113,13 +113,13 @@ class Reference:
         """The memory, empty places left out."""
         memory, rows = self.parts.memory, []
         for k in range(len(memory.index)):
-            index = int(memory.index[k])
+            index, label, *present = memory.known[k].tolist()
             if index < 0:
                 continue
             parts = memory.values[k].split([memory.widths[m] for m in self.names])
             own = dict(zip(self.names, parts, strict=True))
-            there = {m for c, m in enumerate(self.names) if memory.present[k, c]}
-            rows.append((index, self.context(index, int(memory.target[k])), own, there))
+            there = {m for m, has in zip(self.names, present, strict=True) if has}
+            rows.append((index, self.context(index, label), own, there))
         return rows
 
     def score(self, pair: tuple[str, str], z: Tensor, other: Tensor, context: int) -> float:
@@ -148,6 +148,7 @@ class Reference:
             stale = self.method.memory == "bank" and index in own
             fresh = [] if stale else [row for row in here if self.may(row, index, context, pair)]
             past = [row for row in stored if self.may(row, index, context, pair)]
+            fresh, past = (sorted(pool, key=lambda row: row[0]) for pool in (fresh, past))
             if self.method.memory == "bank" and not stale:
                 past = []
             if not {a, b} <= there or not (fresh or past):

@@ -147,4 +147,6 @@ def test_a_single_cloud_trains(encoder: torch.nn.Module) -> None:
     before = encoder.project[1].running_mean.clone()
     out = encoder.train()(torch.randn(1, 8, 3))
     assert out.isfinite().all()
-    assert torch.equal(encoder.project[1].running_mean, before)  # one row says nothing of the mean of all
+    assert torch.equal(
+        encoder.project[1].running_mean, before
+    )  # one row says nothing of the mean of all

@@ -33,7 +33,9 @@ def read(path: Path, rate: int) -> NDArray[np.float32]:
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist.") from error
     except (wave.Error, EOFError) as error:
-        raise DataError(f"{path} is not a readable WAV file ({error or 'cut off'}).") from error
+        raise DataError(
+            f"{path} is not a readable WAV file ({str(error) or 'it ends in its header'}); get it again."
+        ) from error
     if form[2] != rate:
         raise DataError(f"{path} has a rate of {form[2]} Hz; it must be {rate} Hz.")
     if form[:2] != (1, 2):

@@ -191,9 +191,13 @@ class InfoBridge(Method):
             refuse_lost_index(step.batch, self.expression())
         generator = step.generator("negatives")
         reduced = self.critic_weight == "one"
-        features = {m: scaled(z, self.alpha) if reduced else z for m, z in output.features.items()}
+        weight = self.alpha if reduced else 1.0
         with torch.autocast(step.batch.device.type, enabled=False):
-            everyone, rows = self._gathered(features, step, distributed.gather_with_gradient)
+            everyone, rows = self._gathered(
+                output.features,
+                step,
+                lambda z: distributed.gather_with_gradient(scaled(z, weight)),
+            )
             terms = self.estimator(everyone, rows, generator)
         for (a, b), term in terms.items():
             step.note(f"infobridge/cmi/{a}-{b}", step.mean(term.information, mask=term.valid))

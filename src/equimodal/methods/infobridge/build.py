@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from torch import nn
-
 from .context import Cluster, Constant, Context, ContextName, Label, Retrieval
-from .critic import Bilinear, Cosine, CriticName, Perceptron
+from .critic import Bilinear, Cosine, Critic, CriticName, Perceptron
 from .memory import Bank, Memory, MemoryName, Nothing, Queue
 
 __all__ = ["made_context", "made_critic", "made_memory"]
@@ -44,9 +42,9 @@ def made_memory(
 
 def made_critic(
     name: CriticName, dim: int, contexts: int, temperature: float, learnable: bool
-) -> nn.Module:
+) -> Critic:
     """The critic of that name, for one pair."""
-    make: dict[CriticName, Callable[[], nn.Module]] = {
+    make: dict[CriticName, Callable[[], Critic]] = {
         "cosine": lambda: Cosine(dim, contexts, temperature, learnable),
         "bilinear": lambda: Bilinear(dim, contexts),
         "mlp": lambda: Perceptron(dim, contexts),

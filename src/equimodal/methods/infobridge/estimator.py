@@ -12,7 +12,7 @@ from . import nce
 from .context import Context
 from .critic import Critics
 from .memory import Memory
-from .negatives import Draw, draw
+from .negatives import Candidates, Draw, draw
 from .samples import Samples
 
 __all__ = ["Estimator", "NegativesName", "Term"]
@@ -42,12 +42,11 @@ class _Anchors:
     """The anchors of this process among the global batch, and what all pairs share."""
 
     everyone: Samples
+    contexts: Tensor  # [G], of all of them
     rows: Tensor  # [B]
-    context: Tensor  # [B]
     uniform: Tensor  # [B, N0]
-    own: Tensor  # [B] where they are stored
-    stale: Tensor  # [B] whether all of their keys come from the memory
-    projected: dict[str, Tensor]  # {modality: [G, d]}
+    own: Tensor  # [B] the rows of their positive keys, which from G on are those of the memory
+    allowed: Tensor  # [2, B] whether their negatives may come from the batch, and from the memory
 
 
 class Estimator(nn.Module):
@@ -79,29 +78,25 @@ class Estimator(nn.Module):
             rows: [B] the anchors among them.
             generator: the same in every process.
         """
+        fresh = len(everyone)
         uniform = torch.rand(
-            len(everyone), self.count, dtype=torch.float64, device=rows.device, generator=generator
+            fresh, self.count, dtype=torch.float64, device=rows.device, generator=generator
         )
         stored = self.memory.candidates(generator)
-        contexts = self.context.of(everyone)
         own, stale = self.memory.own(everyone.index[rows])
         anchors = _Anchors(
-            everyone, rows, contexts[rows], uniform[rows], own, stale,
-            self.critics.project(everyone.features),
+            everyone, self.context.of(everyone), rows, uniform[rows],
+            torch.where(stale, fresh + own, rows),
+            torch.stack([~stale, stale | self.memory.tops_up]),
         )  # fmt: skip
         past = self.memory.describe(stored)
-        fresh_pool = self._pool(anchors, everyone, contexts) & ~stale[:, None]
-        past_pool = self._pool(anchors, past, self.context.of(past)) & (past.index >= 0)
-        if not self.memory.tops_up:
-            past_pool = past_pool & stale[:, None]
+        # Rows of the batch, followed by those of the memory, as everywhere below.
+        known = torch.cat([torch.arange(fresh, device=rows.device), fresh + stored])
         terms = {}
         for pair in self.critics.pairs:
-            drawn = draw(
-                fresh_pool & _both(everyone, pair),
-                past_pool & _both(past, pair),
-                anchors.uniform,
-            )
-            terms[pair] = self._term(pair, anchors, drawn, stored[drawn.stored])
+            drawn = self._drawn(pair, anchors, past)
+            keys = torch.cat([anchors.own[:, None], known[drawn.position]], 1)
+            terms[pair] = self._term(pair, anchors, keys, drawn.valid)
         return terms
 
     def remember(self, samples: Samples) -> None:
@@ -109,37 +104,59 @@ class Estimator(nn.Module):
         self.memory.write(samples)
         self.context.record(samples, self.critics)
 
-    def _pool(self, anchors: _Anchors, keys: Samples, contexts: Tensor) -> Tensor:
-        """[B, n] booleans: other samples, of the same context where that is asked."""
-        other = anchors.everyone.index[anchors.rows][:, None] != keys.index
-        if self.negatives == "any":
-            return other
-        return other & (anchors.context[:, None] == contexts)
-
-    def _term(self, pair: Pair, anchors: _Anchors, drawn: Draw, stored: Tensor) -> Term:
-        fresh = torch.cat([anchors.rows[:, None], drawn.fresh], 1)
-        stored = torch.cat([anchors.own[:, None], stored], 1)
-        stale = torch.cat([anchors.stale[:, None], drawn.stale], 1)[..., None]
-        past = self.critics.project(
-            {m: z for m, z in self.memory.features(stored).items() if m in pair}
+    def _drawn(self, pair: Pair, anchors: _Anchors, past: Samples) -> Draw:
+        everyone, rows = anchors.everyone, anchors.rows
+        pools = [
+            (everyone, anchors.contexts, everyone.both(pair)),
+            (past, self.context.of(past), past.both(pair) & (past.index >= 0)),
+        ]
+        same = self.negatives == "same_context"
+        batch, memory = (
+            Candidates(contexts if same else torch.zeros_like(contexts), samples.index, there)
+            for samples, contexts, there in pools
         )
-        keys = {m: torch.where(stale, past[m], anchors.projected[m][fresh]) for m in pair}
-        mine = {m: anchors.projected[m][anchors.rows][:, None] for m in pair}
-        a, b = pair
-        scores = torch.stack(
-            [
-                self.critics(pair, mine[a], keys[b], anchors.context),
-                self.critics(pair, keys[a], mine[b], anchors.context),
-            ]
-        )  # [2, B, 1 + N0], the positive first
+        return draw(
+            batch, memory, batch.context[rows], batch.index[rows], anchors.allowed, anchors.uniform
+        )
+
+    def _term(self, pair: Pair, anchors: _Anchors, keys: Tensor, valid: Tensor) -> Term:
+        """From keys [B, 1 + N0], the positive first: rows of the batch, or from G on of the memory."""
+        features, contexts, keys = self._rows(pair, anchors, keys)
+        mine = anchors.rows[:, None].expand_as(keys)
+        scores = self.critics(
+            pair, features, contexts, torch.stack([mine, keys]), torch.stack([keys, mine])
+        )  # [2, B, 1 + N0], both directions
+        positive, negatives = scores.split([1, self.count], -1)
+        positive = positive.squeeze(-1)
         return Term(
-            nce.log_likelihood(scores[..., 0], scores[..., 1:], self.margin).mean(0),
-            nce.plug_in(scores[..., 0], self.count, self.margin).mean(0),
-            drawn.valid & _both(anchors.everyone, pair)[anchors.rows],
+            nce.log_likelihood(positive, negatives, self.margin).mean(0),
+            nce.plug_in(positive.detach(), self.count, self.margin).mean(0),
+            valid & anchors.everyone.both(pair)[anchors.rows],
         )
 
+    def _rows(
+        self, pair: Pair, anchors: _Anchors, keys: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Features [n, width] and contexts [n] of the batch and of the keys that are not its rows, and the keys among them.
 
-def _both(samples: Samples, pair: Pair) -> Tensor:
-    """[n] booleans: which samples have both modalities."""
-    first, second = pair
-    return samples.present[first] & samples.present[second]
+        A key of the memory, or one that is compared in the context of an anchor that is not its own, is a row by itself.
+        """
+        everyone, fresh = anchors.everyone, len(anchors.everyone)
+        at = self._apart(keys, fresh)
+        listed = keys.flatten()[at]
+        past = self.memory.features((listed - fresh).clamp(min=0))
+        stale, here = (listed >= fresh)[:, None], listed.clamp(max=fresh - 1)
+        features = {}
+        for m in pair:
+            z = everyone.features[m]
+            features[m] = torch.cat([z, torch.where(stale, past[m], z[here])])
+        anchor = anchors.rows[at // keys.shape[1]]
+        contexts = torch.cat([anchors.contexts, anchors.contexts[anchor]])
+        own = fresh + torch.arange(len(at), device=at.device)
+        return features, contexts, keys.flatten().index_copy(0, at, own).view(keys.shape)
+
+    def _apart(self, keys: Tensor, fresh: int) -> Tensor:
+        """[R]: which of the keys [B, 1 + N0], flattened, are not rows of the batch; all, rather than make a GPU wait."""
+        if self.negatives == "same_context" and keys.device.type == "cpu":
+            return (keys.flatten() >= fresh).nonzero().squeeze(1)
+        return torch.arange(keys.numel(), device=keys.device)

@@ -22,7 +22,7 @@ MemoryName = Literal["topup", "bank", "none"]
 
 
 class Memory(nn.Module, abc.ABC):
-    """Features, presence, target and index of `size` samples, in buffers.
+    """Features, index, target and presence of `size` samples, in two buffers.
 
     Args:
         widths: for each modality the width d of its features.
@@ -31,28 +31,31 @@ class Memory(nn.Module, abc.ABC):
 
     tops_up: ClassVar[bool]  # whether its samples may be negatives beside a fresh positive
 
-    values: Tensor
-    present: Tensor
-    target: Tensor
-    index: Tensor
+    values: Tensor  # [size, sum of widths]
+    known: Tensor  # [size, 2 + modalities]: index, -1 where empty; target; who is there
 
     def __init__(self, widths: Mapping[str, int], size: int) -> None:
         super().__init__()
         self.widths = dict(widths)
         self.register_buffer("values", torch.zeros(size, sum(widths.values())))
-        self.register_buffer("present", torch.zeros(size, len(widths), dtype=torch.bool))
-        self.register_buffer("target", torch.zeros(size, dtype=torch.long))
-        self.register_buffer("index", torch.full((size,), -1))  # -1: empty
+        known = [torch.full((size,), -1), *torch.zeros(1 + len(widths), size, dtype=torch.long)]
+        self.register_buffer("known", torch.stack(known, 1))
+
+    @property
+    def index(self) -> Tensor:
+        """[size]: -1 where a place is empty."""
+        return self.known[:, 0]
 
     def features(self, rows: Tensor) -> dict[str, Tensor]:
-        """For each modality [..., d]: what is stored at these rows [...]."""
-        parts = self.values[rows].split(list(self.widths.values()), -1)
+        """For each modality [n, d]: what is stored at these rows [n]."""
+        parts = self.values.index_select(0, rows).split(list(self.widths.values()), 1)
         return dict(zip(self.widths, parts, strict=True))
 
     def describe(self, rows: Tensor) -> Samples:
         """The samples at these rows [K], without their features."""
-        present = dict(zip(self.widths, self.present[rows].unbind(1), strict=True))
-        return Samples({}, present, self.target[rows], self.index[rows])
+        index, target, *masks = self.known.index_select(0, rows).unbind(1)
+        present = {m: mask.bool() for m, mask in zip(self.widths, masks, strict=True)}
+        return Samples({}, present, target, index)
 
     def write(self, samples: Samples) -> None:
         """Store samples, of the global batch, so that the memory is the same in every process."""
@@ -60,10 +63,10 @@ class Memory(nn.Module, abc.ABC):
 
     def _put(self, rows: Tensor, samples: Samples) -> None:
         last = len(rows)  # a batch larger than a queue leaves its end
-        self.values[rows] = torch.cat(list(samples.features.values()), 1)[-last:].to(self.values)
-        self.present[rows] = torch.stack(list(samples.present.values()), 1)[-last:]
-        self.target[rows] = samples.target[-last:]
-        self.index[rows] = samples.index[-last:]
+        values = torch.cat(list(samples.features.values()), 1)[-last:]
+        known = torch.stack([samples.index, samples.target, *samples.present.values()], 1)[-last:]
+        self.values.index_copy_(0, rows, values.to(self.values))
+        self.known.index_copy_(0, rows, known)
 
     @abc.abstractmethod
     def candidates(self, generator: torch.Generator) -> Tensor:

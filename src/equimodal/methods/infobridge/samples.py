@@ -34,6 +34,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self.index)
 
+    def both(self, pair: tuple[str, str]) -> Tensor:
+        """[n] booleans: which samples have both modalities."""
+        first, second = pair
+        return self.present[first] & self.present[second]
+
 
 def gathered(
     features: Mapping[str, Tensor],
@@ -47,30 +52,25 @@ def gathered(
         features: for each modality that ran [B, d].
         batch: the samples of this process.
         widths: the modalities to gather and their d; one that did not run counts as missing.
-        gather: `distributed.gather`, or `distributed.gather_with_gradient`.
+        gather: `distributed.gather`, or one with gradient.
     """
     size, device = len(batch), batch.device
     like = next(iter(features.values()))
-    known = {m: features.get(m, like.new_zeros(size, d)) for m, d in widths.items()}
+    known = [features[m] if m in features else like.new_zeros(size, d) for m, d in widths.items()]
     masks = [batch.mask(m) & (m in features) for m in widths]
     rank = torch.full((size,), distributed.rank(), device=device)
-    index = _without_index(rank) if batch.index is None else batch.index
+    index = rank if batch.index is None else batch.index
     assert batch.target is not None
     # Two messages whatever the number of modalities; their order is the same in every process, backwards too.
-    packed = gather(torch.cat(list(known.values()), 1)).split(list(widths.values()), 1)
+    packed = gather(torch.cat(known, 1)).split(list(widths.values()), 1)
     ids = distributed.gather(torch.stack([rank, index, batch.target, *masks], 1)).unbind(1)
     samples = Samples(
         dict(zip(widths, packed, strict=True)),
         {m: mask.bool() for m, mask in zip(widths, ids[3:], strict=True)},
         target=ids[2],
-        index=ids[1],
+        index=-1 - torch.arange(len(ids[1]), device=device) if batch.index is None else ids[1],
     )
     return samples, (ids[0] < distributed.rank()).sum() + torch.arange(size, device=device)
-
-
-def _without_index(rank: Tensor) -> Tensor:
-    """[B]: negative numbers that differ within the global batch."""
-    return -1 - torch.arange(len(rank), device=rank.device) - (rank << 32)
 
 
 def scaled(features: Tensor, weight: float) -> Tensor:

@@ -27,7 +27,7 @@ class Columns:
     Attributes:
         fresh: the samples of the global batch, with the directions of each modality [G, d].
         stored: likewise [K, d] for the memory.
-        own: for each modality [B, d], the anchors themselves as they are in the memory.
+        own: for each modality [B, d], the anchors themselves as they are in the memory; empty where keys are fresh.
         mine: [B, G + K], the anchor's own column.
         usable: [B, G + K], the columns that it may be compared with, beside its own.
         positive: [B, G + K], the columns that count as its own.
@@ -78,14 +78,16 @@ class Columns:
         if false_negatives == "mask":
             usable = usable & ~same
         positive = mine | (same & usable) if false_negatives == "positives" else mine
-        return cls(fresh, stored, memory.features(place), mine, usable, positive, stale)
+        own = {} if memory.tops_up else memory.features(place)
+        return cls(fresh, stored, own, mine, usable, positive, stale)
 
     def surprise(self, anchors: Tensor, own: str, other: str) -> Tensor:
         """[B]: minus the mean log probability of the positives, from scaled anchors [B, d] of one modality to another."""
         there = self._there(own, other)
         logits = anchors @ torch.cat([self.fresh.features[other], self.stored.features[other]]).T
-        kept = (anchors * self.own[other]).sum(1, keepdim=True)
-        logits = torch.where(self.mine & self.stale[:, None], kept, logits)
+        if self.own:
+            kept = (anchors * self.own[other]).sum(1, keepdim=True)
+            logits = torch.where(self.mine & self.stale[:, None], kept, logits)
         # An anchor without the modality keeps its own column, so that nothing is infinite; it is left out of the mean.
         allowed = self.mine | (self.usable & there)
         logits = logits.masked_fill(~allowed, torch.finfo(logits.dtype).min / 2)

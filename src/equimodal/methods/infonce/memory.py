@@ -8,11 +8,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from ..infobridge import memory
 from ..infobridge.samples import Samples
 
-__all__ = ["Bank", "MemoryName", "build"]
+__all__ = ["Bank", "MemoryName", "Nothing", "build"]
 
 MemoryName = Literal["none", "queue", "bank"]
 
@@ -30,10 +31,17 @@ class Bank(memory.Bank):
         super().write(replace(samples, features=moved))
 
 
+class Nothing(memory.Nothing):
+    """No memory, hence no columns of it."""
+
+    def candidates(self, generator: torch.Generator) -> Tensor:
+        return self.index[:0]
+
+
 def build(name: MemoryName, widths: Mapping[str, int], size: int, samples: int) -> memory.Memory:
     """A memory of `size` samples, or of all `samples` of which `size` are drawn in one step."""
     make: dict[MemoryName, Callable[[], memory.Memory]] = {
-        "none": lambda: memory.Nothing(widths),
+        "none": lambda: Nothing(widths),
         "queue": lambda: memory.Queue(widths, size),
         "bank": lambda: Bank(widths, samples, size),
     }

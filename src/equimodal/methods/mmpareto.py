@@ -1,0 +1,188 @@
+r"""MMPareto: joint and unimodal gradients, combined so that neither loss is worsened.
+
+Every modality has a classifier of its own. For each encoder the gradient g of the joint loss and the gradient u of its own loss
+get equal weights where they agree, and where they conflict those of the shortest vector between them, a Pareto step:
+
+$$(c_g, c_u) = \begin{cases} (\tfrac12, \tfrac12) & \langle g, u \rangle > 0 \\ \arg\min_{c_g + c_u = 1,\, c \ge 0} \lVert c_g g + c_u u \rVert & \text{else} \end{cases}$$
+
+That vector is short, and the noise of SGD small with it; so its norm is brought back to that of the plain sum, and enlarged:
+
+$$h = 2 c_g g + 2 c_u u, \qquad \nabla_{\theta_m} = \gamma\, \max\Big(1, \frac{\lVert g + u \rVert}{\lVert h \rVert}\Big)\, h$$
+
+Heads keep the plain gradient of $\mathrm{CE}(g, y) + \sum_m \mathrm{CE}(f_m, y)$.
+
+Source: Y. Wei, D. Hu, "MMPareto: Boosting Multimodal Learning with Innocent Unimodal Assistance", ICML 2024; the authors' code
+GeWu-Lab/MMPareto_ICML2024 at commit a339db3.
+
+Readings
+- One pair of weights for each encoder, and the norm of each parameter tensor by itself, as in the code that made the published
+  numbers; ``rescale="encoder"`` takes the norm over the encoder.
+- The weight of a gradient that is zero is 0.999, the other's 0.001, as in the code; where h is zero the gradient is zero, where the
+  code has 0/0.
+- An encoder that further losses reach, of other methods or because several modalities share it, has as many
+  gradients: equal weights where all agree, else the shortest vector in their hull, and n in place of 2. Parameters
+  of several encoders are combined once, with the first of them.
+- The classifiers are the head's own where it has some (`Auxiliary`, which is what is built by default), and else the method's;
+  then the unimodal logits that are reported stay those of the head. Accuracies of the head `Auxiliary` are of true unimodal
+  classifiers and not of parts of the fused logits.
+- The gradients of each loss are averaged over processes before anything is compared.
+- Adam undoes γ: with it say ``gamma=1.0``, and only the weights act.
+
+Hyper-parameters: γ = 1.5 is the authors'; others have found 0.5 for AVE and 3 for UCF-101. Their learning rate is constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..core import TOTAL, DataInfo, Gradients, Losses, Method, Output, Step
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..models.multimodal import Multimodal
+
+__all__ = ["MMPareto"]
+
+
+class MMPareto(Method):
+    """The joint loss plus ``mmpareto/<modality>``, and for each encoder a Pareto combination of their gradients.
+
+    Notes ``mmpareto/cosine/<modality>``, of the joint and the own gradient, and ``mmpareto/joint/<modality>``, the joint one's
+    weight.
+
+    Args:
+        gamma: γ.
+        rescale: the norm that is restored: of each parameter "tensor" or of the whole "encoder".
+
+    Raises:
+        ConfigError: γ is not positive, or `rescale` is unknown.
+    """
+
+    per_loss_gradients = True
+    keeps_rows = False
+    head = "auxiliary()"
+    adam = "weights only"
+    # No neutral setting: with γ = 1 it equals uniform() as long as no gradients conflict, which they do.
+    neutral = None
+    search_space = {"gamma": (0.5, 3.0)}
+
+    def __init__(
+        self, gamma: float = 1.5, rescale: Literal["tensor", "encoder"] = "tensor"
+    ) -> None:
+        super().__init__()
+        if not gamma > 0 or rescale not in ("tensor", "encoder"):
+            raise ConfigError(
+                f"mmpareto(gamma={gamma}, rescale={rescale!r}): gamma is positive and rescale 'tensor' or 'encoder'."
+            )
+        self.gamma, self.rescale = gamma, rescale
+
+    def prepare(self, model: Multimodal, data: DataInfo) -> None:
+        like = next(model.head.parameters())
+        widths = {} if model.head.auxiliary else model.head.widths
+        made = {m: nn.Linear(d, data.classes) for m, d in widths.items()}
+        self.classifiers = nn.ModuleDict(made).to(like.device, like.dtype)
+
+    def losses(self, losses: Losses, output: Output, step: Step) -> Losses:
+        logits = output.unimodal
+        if self.classifiers:
+            logits = {m: self.classifiers[m](z) for m, z in output.features.items()}
+        own = {
+            f"mmpareto/{m}": step.mean(step.task.loss(g, step.target), m) for m, g in logits.items()
+        }
+        return {**losses, **own}
+
+    def gradients(self, grads: Gradients, output: Output, step: Step) -> Gradients:
+        total = dict(grads.sum().rows[TOTAL])
+        done: set[str] = set()
+        for m in output.modalities:
+            inside = grads.names_in(step.model.encoders[m])
+            names = [name for name in inside if name in total and name not in done]
+            rows = [row for row in grads.rows.values() if any(name in row for name in names)]
+            if rows:
+                stacked = torch.stack([_vector(row, names, total) for row in rows])
+                weights = self._weights(stacked, m, step)
+                sizes = [total[name].numel() for name in names]
+                parts = self._combined(stacked, weights, sizes)
+                for name, part in zip(names, parts, strict=True):
+                    total[name] = part.reshape(total[name].shape).to(total[name].dtype)
+            done.update(names)
+        return replace(grads, rows={TOTAL: total})
+
+    def _weights(self, stacked: Tensor, modality: str, step: Step) -> Tensor:
+        """[n]: what multiplies each of the gradients [n, P] of an encoder; n times a convex combination."""
+        gram = stacked @ stacked.T
+        square = gram.diagonal()
+        there = square > 0
+        apart = ~torch.eye(len(gram), dtype=torch.bool, device=gram.device)
+        between = apart & there & there[:, None]
+        agree = ((gram > 0) | ~between).all()
+        if len(gram) == 2:
+            agree, count = gram[0, 1] > 0, torch.full_like(square[0], 2)
+            weights = torch.where(agree, 0.5, _shortest_of_two(gram))
+        else:
+            count = there.sum().clamp(min=1).to(gram.dtype)
+            weights = torch.where(agree, there / count, _shortest(gram, there))
+        cosine = gram / (square * square[:, None]).sqrt().clamp(min=torch.finfo(gram.dtype).tiny)
+        step.note(f"mmpareto/cosine/{modality}", torch.where(between, cosine, 1).min())
+        step.note(f"mmpareto/joint/{modality}", weights[0])
+        return count * weights
+
+    def _combined(self, stacked: Tensor, weights: Tensor, sizes: list[int]) -> list[Tensor]:
+        """The gradient of each parameter of an encoder, as a vector."""
+        pareto, plain = weights @ stacked, stacked.sum(0)
+        size = weights @ stacked.abs()  # beside which a norm counts as zero
+        if self.rescale == "encoder":
+            factor = self.gamma * _restored(pareto, plain, size)
+            return [factor * h for h in pareto.split(sizes)]
+        parts = zip(*(v.split(sizes) for v in (pareto, plain, size)), strict=True)
+        return [self.gamma * _restored(h, t, scale) * h for h, t, scale in parts]
+
+
+def _vector(row: Mapping[str, Tensor], names: Sequence[str], like: Mapping[str, Tensor]) -> Tensor:
+    """[P], in float32 at least."""
+    parts = [row[n].reshape(-1) if n in row else like[n].new_zeros(like[n].numel()) for n in names]
+    whole = torch.cat(parts)
+    return whole.to(torch.promote_types(whole.dtype, torch.float32))
+
+
+def _restored(pareto: Tensor, plain: Tensor, size: Tensor) -> Tensor:
+    """max(1, λ), or 0 where h is zero up to rounding, so that rounding errors are not blown up to the norm of the sum."""
+    norm = pareto.norm()
+    zero = norm <= 8 * torch.finfo(norm.dtype).eps * size.norm()
+    return torch.where(zero, 0, (plain.norm() / norm).clamp(min=1))
+
+
+def _shortest_of_two(gram: Tensor) -> Tensor:
+    """[2]: the weights of the shortest convex combination of two gradients that conflict, from their products."""
+    a, dot, _, b = gram.flatten().unbind()
+    first = (b - dot) / (a + b - 2 * dot)
+    first = torch.where(dot >= b, 0.001, first)
+    first = torch.where(dot >= a, 0.999, first)
+    return torch.stack([first, 1 - first])
+
+
+def _shortest(gram: Tensor, there: Tensor) -> Tensor:
+    """[n]: the weights of the shortest convex combination of the gradients that are not zero.
+
+    The best of all sets of gradients: of each the shortest affine combination, where its weights are not negative.
+    """
+    n = len(gram)
+    eye = torch.eye(n, dtype=gram.dtype, device=gram.device)
+    scaled = gram / gram.trace().clamp(min=torch.finfo(gram.dtype).tiny)
+    number = torch.arange(1, 2**n, device=gram.device)
+    member = (number[:, None] >> torch.arange(n, device=gram.device) & 1).to(gram.dtype)
+    inside = member[:, :, None] * member[:, None, :]
+    ridge = 8 * torch.finfo(gram.dtype).eps  # parallel gradients have no unique solution
+    system = inside * scaled + (1 - member)[:, :, None] * eye + ridge * eye
+    found = torch.linalg.solve_ex(system, member[..., None]).result.squeeze(2)
+    found = found / found.sum(1, keepdim=True)
+    length = ((found @ scaled) * found).sum(1)
+    good = (found >= 0).all(1) & (member <= there).all(1)
+    best = torch.where(good, length, torch.inf).argmin(0, keepdim=True)
+    weights: Tensor = found.index_select(0, best).squeeze(0)
+    return weights

@@ -1,0 +1,177 @@
+"""A model of several modalities: missing ones reach nothing, phases say who learns."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from equimodal import Batch, Multimodal, heads
+from equimodal.core import Padded, Phase
+from equimodal.errors import ConfigError
+
+WIDTH, SIZE = 3, 5
+NAMES = ("p", "q")
+
+
+class Counting(nn.Module):
+    """An encoder that remembers how many rows it was given."""
+
+    def __init__(self, norm: bool = False) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, WIDTH)
+        self.norm = nn.BatchNorm1d(WIDTH) if norm else nn.Identity()
+        self.seen: list[int] = []
+
+    def forward(self, values: Tensor) -> Tensor:
+        self.seen.append(len(values))
+        return self.norm(self.linear(values))
+
+
+def model_of(norm: bool = False, names: tuple[str, ...] = NAMES) -> Multimodal:
+    torch.manual_seed(0)
+    encoders = {m: Counting(norm) for m in names}
+    return Multimodal(encoders, heads.Linear(dict.fromkeys(names, WIDTH), 3)).double()
+
+
+def inputs(size: int = SIZE) -> dict[str, Tensor]:
+    draw = torch.Generator().manual_seed(1)
+    return {m: torch.randn(size, 4, generator=draw, dtype=torch.float64) for m in NAMES}
+
+
+def lacking(*there: int) -> Batch:
+    """A batch in which only these samples have the second modality."""
+    mask = torch.zeros(SIZE, dtype=torch.bool)
+    mask[list(there)] = True
+    return Batch(inputs(), present={"q": mask})
+
+
+def test_an_encoder_runs_on_the_rows_that_have_its_modality() -> None:
+    model = model_of()
+    output = model(lacking(1, 3))
+    assert model.encoders["p"].seen == [SIZE]
+    assert model.encoders["q"].seen == [2]
+    wanted = model.encoders["q"].linear(inputs()["q"])
+    for i in range(SIZE):
+        expected = wanted[i] if i in (1, 3) else torch.zeros(WIDTH, dtype=torch.float64)
+        torch.testing.assert_close(output.features["q"][i], expected)
+
+
+def test_a_modality_that_nobody_has_is_not_encoded() -> None:
+    for batch in (lacking(), Batch({"p": inputs()["p"]})):
+        model = model_of()
+        output = model(batch)
+        output.fused.sum().backward()
+        assert model.encoders["q"].seen == []
+        assert not output.features["q"].any() and not output.unimodal["q"].any()
+        assert model.encoders["q"].linear.weight.grad is None
+        assert model.head.weight("q").grad_fn is not None
+        assert not model.head.linear.weight.grad[:, WIDTH:].any()
+
+
+def test_placeholders_reach_no_statistic_and_no_gradient() -> None:
+    rows = (0, 2, 3)
+    batch = lacking(*rows)
+    strange = {m: v.clone() for m, v in inputs().items()}
+    strange["q"][[1, 4]] = 1e6
+    found = []
+    for values in (batch.inputs, strange):
+        model = model_of(norm=True)
+        output = model(Batch(values, present=batch.present))
+        output.fused.square().sum().backward()
+        state = model.state_dict()
+        found.append([*state.values(), *(p.grad for p in model.parameters()), output.fused])
+    assert all(torch.equal(first, second) for first, second in zip(*found, strict=True))
+    model = model_of(norm=True)
+    model(batch)
+    alone = model.encoders["q"].linear(inputs()["q"][list(rows)])
+    torch.testing.assert_close(model.encoders["q"].norm.running_mean, 0.1 * alone.mean(0))
+
+
+def test_one_sample_is_normed_by_the_running_statistics() -> None:
+    """It has no variance of its own; the statistics and the mode stay as they are."""
+    model = model_of(norm=True)
+    before = {k: v.clone() for k, v in model.encoders["q"].state_dict().items()}
+    output = model(lacking(2))
+    after = model.encoders["q"].state_dict()
+    assert all(torch.equal(after[k], v) for k, v in before.items())
+    assert model.encoders["q"].norm.training
+    wanted = model.encoders["q"].eval()(inputs()["q"][2:3])
+    torch.testing.assert_close(output.features["q"][2:3], wanted)
+
+
+def test_phases_say_who_learns_who_speaks_and_who_is_silent() -> None:
+    model = model_of(norm=True)
+    batch = Batch(inputs())
+    before = model.encoders["q"].norm.running_mean.clone()
+    output = model(batch, Phase(train=("p",), frozen=("q",)))
+    output.fused.sum().backward()
+    assert model.encoders["p"].linear.weight.grad is not None
+    assert model.encoders["q"].linear.weight.grad is None
+    assert torch.equal(model.encoders["q"].norm.running_mean, before)
+    assert model.encoders["q"].training and model.encoders["q"].norm.training
+    spoken = model.encoders["q"].eval()(batch.inputs["q"])
+    torch.testing.assert_close(output.features["q"], spoken.detach())
+    alone = model(batch, Phase(train=("q",)))
+    assert list(alone.features) == list(alone.unimodal) == ["q"]
+    torch.testing.assert_close(alone.unimodal["q"], alone.fused)
+
+
+def test_speaking_keeps_a_part_that_its_owner_holds_in_evaluation_mode() -> None:
+    model = model_of(norm=True)
+    model.encoders["q"].norm.eval()
+    model(Batch(inputs()), Phase(train=("p",), frozen=("q",)))
+    assert model.encoders["q"].training
+    assert not model.encoders["q"].norm.training
+
+
+def test_sequences_are_cut_to_the_rows_that_are_there() -> None:
+    class Mean(nn.Module):
+        def forward(self, sequence: Padded) -> Tensor:
+            steps = torch.arange(sequence.values.shape[1]) < sequence.lengths[:, None]
+            return (sequence.values * steps[..., None]).sum(1) / sequence.lengths[:, None]
+
+    draw = torch.Generator().manual_seed(2)
+    values = torch.randn(4, 6, WIDTH, generator=draw)
+    sequences = Padded(values, torch.tensor([6, 2, 1, 4]))
+    there = torch.tensor([True, False, True, True])
+    model = Multimodal({"s": Mean()}, heads.Linear({"s": WIDTH}, 2))
+    features = model(Batch({"s": sequences}, present={"s": there})).features["s"]
+    torch.testing.assert_close(features[2], values[2, 0])
+    torch.testing.assert_close(features[3], values[3, :4].mean(0))
+    assert not features[1].any()
+
+
+def test_it_says_its_modalities_and_classes() -> None:
+    model = model_of()
+    assert model.modalities == NAMES
+    assert model.classes == 3
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "keys", "training", "forward"])
+def test_a_name_that_a_module_cannot_have_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="choose another name"):
+        model_of(names=("p", name))
+
+
+@pytest.mark.parametrize("head", [("q", "p"), ("p",), ("p", "q", "r")])
+def test_encoders_and_head_name_the_same_modalities_in_the_same_order(head: tuple) -> None:
+    encoders = {m: Counting() for m in NAMES}
+    with pytest.raises(ConfigError, match="same modalities in the same order"):
+        Multimodal(encoders, heads.Linear(dict.fromkeys(head, WIDTH), 3))
+
+
+@pytest.mark.parametrize("present", [{}, {"q": torch.arange(SIZE) > 1}])
+@pytest.mark.parametrize("shape", [(WIDTH + 1,), (2, WIDTH), ()])
+def test_features_that_do_not_fit_the_head_are_refused(present: dict, shape: tuple) -> None:
+    class Wide(nn.Module):
+        def forward(self, values: Tensor) -> Tensor:
+            return values.new_ones(len(values), *shape)
+
+    model = Multimodal(
+        {"p": Counting(), "q": Wide()}, heads.Linear(dict.fromkeys(NAMES, WIDTH), 3)
+    ).double()
+    with pytest.raises(
+        ConfigError, match=r"The encoder of 'q' returns .* the head expects \[B, 3\]"
+    ):
+        model(Batch(inputs(), present=present))
