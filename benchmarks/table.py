@@ -39,8 +39,14 @@ ROWS = [
 ]
 
 
+def parsed(row: str) -> dict[str, Any]:
+    """``"joint() @ sum()"`` is a method with a head; a method alone has its own."""
+    method, _, head = (part.strip() for part in row.partition("@"))
+    return {"method": method, "head": head} if head else {"method": method}
+
+
 def cell(out: Path, options: dict[str, Any]) -> Path:
-    name = options["method"] + "".join(f" {m} alone" for m in options.get("modalities", ()))
+    name = " ".join([options["method"], options.get("head", ""), *options.get("modalities", ())])
     return out / re.sub(r"[^\w.=+-]+", "_", name).strip("_") / f"seed{options['seed']}"
 
 
@@ -55,11 +61,19 @@ def run(job: tuple[Path, dict[str, Any]]) -> None:
 
     resume = (folder / "checkpoint").exists()
     try:
-        train(Settings(**options), folder, resume=resume, overwrite=folder.exists() and not resume)
+        settings = {name: value for name, value in options.items() if name != "alone"}
+        train(Settings(**settings), folder, resume=resume, overwrite=folder.exists() and not resume)
     except EquimodalError as error:  # named in the table; the other cells go on
         print(f"{folder}: {error}", flush=True)
     else:
         print(folder, flush=True)
+
+
+def label(options: dict[str, Any]) -> str:
+    if options.get("alone"):
+        return f"{options['alone']} alone"
+    head = options.get("head")
+    return f"`{options['method']}`" + (f" on `{head}`" if head else "")
 
 
 def figure(results: list[dict[str, Any]], *path: str, scale: float = 100, digits: int = 1) -> str:
@@ -77,18 +91,17 @@ def figure(results: list[dict[str, Any]], *path: str, scale: float = 100, digits
 
 def table(jobs: list[tuple[Path, dict[str, Any]]], modalities: list[str]) -> str:
     """Markdown: fused accuracy, and per modality alone, decoupled and probe; ratio; seconds."""
-    rows: dict[tuple[str, tuple[str, ...]], list[dict[str, Any]]] = {}
+    rows: dict[str, list[dict[str, Any]]] = {}
     for folder, options in jobs:
         done = folder / "results.json"
-        found = rows.setdefault((options["method"], options.get("modalities", ())), [])
+        found = rows.setdefault(label(options), [])
         if done.exists():
             found.append(json.loads(done.read_text()))
     each = [f"{m} {what}" for m in modalities for what in ("decoupled", "probe")]
     head = ["method", "fused", *each, "ratio", "seconds", "seeds"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for (method, alone), results in rows.items():
-        cells = [f"`{method}`" if not alone else f"{alone[0]} alone"]
-        cells.append(figure(results, "test", "fused", "accuracy"))
+    for name, results in rows.items():
+        cells = [name, figure(results, "test", "fused", "accuracy")]
         cells += [
             figure(results, "test", "modalities", m, what)
             for m in modalities
@@ -183,9 +196,9 @@ def main() -> None:
     }
     if arguments.val_fraction is not None:
         common["val_fraction"] = arguments.val_fraction
-    alone = [{"method": "joint()", "modalities": (m,)} for m in modalities]
+    alone = [{"method": "joint()", "modalities": (m,), "alone": m} for m in modalities]
     chosen = {"modalities": tuple(arguments.modalities)} if arguments.modalities else {}
-    whole = [{"method": method} | chosen for method in arguments.methods]
+    whole = [parsed(row) | chosen for row in arguments.methods]
     trials = {}
     for row in whole if arguments.tune else []:
         settings = {k: v for k, v in common.items() if k not in ("val_fraction", "select")} | row

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from equimodal.testing import Workers
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import what lies in fixtures/
 
@@ -18,3 +21,10 @@ def shared_data() -> Path:
     if not (SHARED / "mnist").is_dir():
         pytest.skip(f"the real data are not at {SHARED}")
     return SHARED.resolve()
+
+
+@pytest.fixture(scope="session")
+def workers() -> Iterator[Workers]:
+    """One pair of processes serves all tests of a session."""
+    with Workers(2) as pair:
+        yield pair

@@ -198,6 +198,8 @@ class Training:
         seed: of the weights.
         head: an expression; by default the one that the method asks for.
         part: what of each batch this process has.
+        batches: other ones than those of the world.
+        micro: how many micro-batches each batch comes in.
     """
 
     RATE, MOMENTUM = 0.05, 0.9
@@ -211,8 +213,9 @@ class Training:
         head: str | None = None,
         part: Callable[[Batch], Batch] | None = None,
         batches: Sequence[Batch] | None = None,
+        micro: int = 1,
     ) -> None:
-        self.world = world
+        self.world, self.micro = world, micro
         torch.manual_seed(seed)
         self.model = world.model(head or head_of(method))
         self.learner = Balanced(
@@ -243,7 +246,8 @@ class Training:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.RATE * self.learner.rate(epoch)
             self.learner.begin_epoch(epoch, self.train, self.val, self.optimizer)
-            steps = self.learner.steps(self.train[number], epoch, number, len(self.train))
+            given = _split(self.train[number], self.micro)
+            steps = self.learner.steps(given, epoch, number, len(self.train))
             (host or plain_host)(self, steps)
         return self
 
@@ -293,8 +297,9 @@ def plain_host(training: Training, steps: Sequence[Step]) -> None:
         losses = learner.losses(output, step)
         learner.backward(losses, output, step)
         training.losses.append(_clones(losses))
-        training.optimizer.step()
-        training.optimizer.zero_grad()
+        if step.last:
+            training.optimizer.step()
+            training.optimizer.zero_grad()
 
 
 def eager_host(training: Training, steps: Sequence[Step]) -> None:
@@ -304,9 +309,11 @@ def eager_host(training: Training, steps: Sequence[Step]) -> None:
         learner.begin_epoch(step.epoch, training.train, training.val, training.optimizer)
         output = learner(step)
         losses = learner.losses(output, step)
-        training.optimizer.zero_grad()
+        if step.micro == 0:
+            training.optimizer.zero_grad()
         learner.backward(losses, output, step, backward=torch.autograd.backward)
-        training.optimizer.step()
+        if step.last:
+            training.optimizer.step()
 
 
 def head_of(method: Method) -> str:
@@ -450,16 +457,24 @@ def law_decoupling(make: Make, world: World) -> None:
             _same("10 (decoupling)", {"fused": total}, {"fused": output.fused}, 1e-12)
 
 
-def law_processes(make: Make, world: World, workers: Workers) -> None:
-    """Law 11: processes that share each batch find the losses, the state and the weights that one process finds."""
-    law, world = "11 (processes)", world.still()
+def law_processes(make: Make, world: World, workers: Workers, micro: int = 1) -> None:
+    """Law 11: processes that share each batch find the losses, the state and the weights that one process finds.
+
+    With `micro` each of them has its part in so many micro-batches, which only methods without a decision per step
+    survive.
+    """
+    law, world = "11 (processes)", replace(world.still(), batches=2)
     whole = Training(make(), world).advance()
-    parts = workers.run(_train_part, make, world)
+    parts = workers.run(_train_part, make, world, micro)
     for _, state in parts:
         _same(law, state, whole.state(), 1e-10)
     for number, wanted in enumerate(whole.losses):
-        shares = [losses[number] for losses, _ in parts]
-        means = {name: torch.stack([s[name] for s in shares]).mean(0) for name in wanted}
+        shares = [losses[number * micro : (number + 1) * micro] for losses, _ in parts]
+        means = {
+            name: torch.stack([losses[name] for share in shares for losses in share]).sum(0)
+            / len(parts)
+            for name in wanted
+        }
         _same(law, means, wanted, 1e-10)
 
 
@@ -655,15 +670,23 @@ def _answer(function: Callable[..., Any], args: Sequence[Any]) -> tuple[bool, An
         return False, traceback.format_exc()
 
 
-def _train_part(make: Make, world: World) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-    training = Training(make(), world, part=share).advance()
+def _train_part(
+    make: Make, world: World, micro: int
+) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+    training = Training(make(), world, part=share, micro=micro).advance()
     return training.losses, training.state()
 
 
 def share(batch: Batch) -> Batch:
     """This process's contiguous slice of a batch; the first processes hold one more where it does not divide."""
-    slices = torch.arange(len(batch)).tensor_split(distributed.processes())
-    return batch.select(slices[distributed.rank()].tolist())
+    return _split(batch, distributed.processes())[distributed.rank()]
+
+
+def _split(batch: Batch, parts: int) -> list[Batch]:
+    if parts == 1:
+        return [batch]
+    slices = torch.arange(len(batch)).tensor_split(parts)
+    return [batch.select(rows.tolist()) for rows in slices]
 
 
 # Inside the laws.

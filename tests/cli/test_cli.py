@@ -64,6 +64,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is written by default lands in an empty folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        sys, "path", list(sys.path)
+    )  # commands add the folder that they are given in
 
 
 class TestHelp:
@@ -141,6 +144,11 @@ class TestMistakes:
             (("train", "--resume", "nothing", "--lr", "1"), "leave out --lr"),
             (("predict", "nothing"), "nothing is not the folder of a run"),
             (("predict", "nothing", "--split", "tset"), 'Did you mean "test"?'),
+            (("train", "digits3d", "--head", "os:path()"), "'os:path' is no head"),
+            (
+                ("train", "digits3d", "--method", "bio(margin='x')"),
+                "bio(margin='x') cannot be built",
+            ),
             (("methods", "infobrige"), "did you mean 'infobridge'?"),
             (("data", "check", "avmnits"), "did you mean 'avmnist'?"),
             (("data", "get", "mfeat", "--data-root", "here"), "cannot be downloaded"),
@@ -226,6 +234,14 @@ class TestTrain:
         assert stored["image"] == "cnn(widths=(4,), kernels=(3,), width=4)"
         assert stored["points"] == "pointnet(width=4, widths=(4,))"
 
+    def test_components_of_ones_own_may_lie_where_the_command_is_given(self) -> None:
+        Path("mine_here.py").write_text(
+            "from equimodal import Method\n\nclass Same(Method):\n    pass\n", encoding="utf-8"
+        )
+        method = "--method=mine_here:Same()"
+        assert main(["train", DATA, *TINY, "--epochs=1", "--out=run", "--no-probe", method]) == 0
+        assert Settings.from_toml("run/config.toml").method == "mine_here:Same()"
+
     def test_the_run_folder_is_named_after_data_method_and_seed(self) -> None:
         method = "(bio() + tcm()).during(1, 0.9)"
         assert main(["train", DATA, *TINY, "--method", method, "--seed=3", "--epochs=1"]) == 0
@@ -292,9 +308,19 @@ class TestMethods:
             line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()
         }
         assert "inputs, losses, rate" in rows["ibml"]
+        assert rows["ibml"].split()[-4:] == ["one", "yes", "no", "yes"]  # a record per sample
+        assert rows["infobridge"].split()[-4:] == ["one", "no", "yes", "yes"]  # critics of its own
+        assert rows["ogm_ge"].split()[-4:] == ["no", "no", "noise", "only"]
         assert re.match(r" ?uniform +losses +one ", rows["uniform"])
         assert re.match(r" ?warmup +rate +one ", rows["warmup"])
         assert re.match(r" ?joint +– +one ", rows["joint"])
+
+    def test_papers_are_named_shortly(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["methods"]) == 0
+        page = capsys.readouterr().out
+        assert "Qin et al., IEEE TPAMI 2026" in page
+        assert "Li et al., ICCV 2025" in page  # and not the second paper that its page cites
+        assert max(map(len, page.splitlines())) < 200
 
     def test_one_method_is_explained_with_its_options(
         self, capsys: pytest.CaptureFixture[str]

@@ -121,7 +121,7 @@ def test_a_method_acts_once_on_what_all_micro_batches_said() -> None:
     torch.testing.assert_close(output.fused, model_of(2)(batch).fused.detach())
     assert not output.fused.requires_grad
     assert all(torch.equal(step.batch.mask(m), batch.mask(m)) for m in batch.modalities)
-    assert all(grads.rows[TOTAL][name] is grad for name, grad in gradients.items())
+    assert all(grads.rows[TOTAL][f"model.{name}"] is grad for name, grad in gradients.items())
 
 
 def test_what_an_abandoned_batch_left_is_not_counted_with_the_next() -> None:
@@ -205,7 +205,9 @@ def test_frozen_parameters_stay_out() -> None:
     model.encoders["m0"].requires_grad_(False)
     gradients_of(method, batches_of(2)[0], model)
     ((_, grads, _),) = method.told
-    assert set(grads.rows[TOTAL]) == {f"model.{n}" for n, p in model.named_parameters() if p.requires_grad}
+    assert set(grads.rows[TOTAL]) == {
+        f"model.{n}" for n, p in model.named_parameters() if p.requires_grad
+    }
 
 
 def test_each_phase_is_an_update_of_its_own() -> None:

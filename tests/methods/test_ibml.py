@@ -104,12 +104,12 @@ class Reference:
             s = math.sqrt(sum((x - mean) ** 2 for x in numbers) / (len(numbers) - 1))
             generator = step.at(1).generator(f"tcm/{m}", per_process=True)  # TCM is second of three
             u = torch.rand(len(rows), generator=generator, dtype=torch.float64).tolist()
-            e = torch.randn(len(rows), D, generator=generator, dtype=torch.float64)
-            for j, i in enumerate(index):
-                right = self.before.get((m, i), (1.0, True))[1]
-                if a > 1 and right and u[j] < p:
-                    rows[j] = rows[j] + s * e[j]
-                    self.noised += 1
+            right = [self.before.get((m, i), (1.0, True))[1] for i in index]
+            chosen = [j for j in range(len(rows)) if a > 1 and right[j] and u[j] < p]
+            e = torch.randn(len(chosen), D, generator=generator, dtype=torch.float64)
+            for j, own in zip(chosen, e, strict=True):
+                rows[j] = rows[j] + s * own
+                self.noised += 1
             found[m] = rows
         return found
 

@@ -54,7 +54,7 @@ def test_golden_projector() -> None:
     )
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
     torch.testing.assert_close(
-        found @ tensor(3, 4)[0], tensor(0.011952191235060194, 0.01593625498007989)[0],
+        found @ tensor(3, 4), tensor(0.011952191235060194, 0.01593625498007989),
         atol=1e-12, rtol=0,
     )  # fmt: skip
     assert (found - torch.eye(2) / 22.6).abs().max() > 0.1  # not rescaled to norm 1, as published
@@ -212,6 +212,21 @@ def test_bfloat16_models_have_a_float32_projector() -> None:
     learner = train(MLA(), model, [low], epochs=1)
     assert learner.method.projector.dtype == torch.float32
     assert model.head.weight("m0").dtype == torch.bfloat16
+
+
+def test_the_projector_is_exact_inside_a_host_s_autocast() -> None:
+    found = []
+    for enabled in (False, True):
+        model, (batch,) = shared(2).float(), batches_of(2, count=1)
+        single = Batch({m: x.float() for m, x in batch.inputs.items()}, batch.target)
+        learner = Balanced(model, MLA())
+        for step in learner.steps(single, 0):
+            output = learner(step)
+            losses = learner.losses(output, step)
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                learner.backward(losses, output, step)
+        found.append(learner.method.projector)
+    assert torch.equal(*found)
 
 
 def test_what_cannot_work_is_refused() -> None:

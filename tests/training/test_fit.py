@@ -357,6 +357,24 @@ def test_a_loss_that_is_not_finite(tmp_path: Path, every: str, kept: int) -> Non
     assert not (tmp_path / "run/results.json").exists()
 
 
+def test_a_checkpoint_is_not_promised_where_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"loss 'broken' is not finite; the learning rate was"):
+        fit(
+            small.model(),
+            small.splits(),
+            small.Broken(at=1),
+            out=tmp_path / "run",
+            checkpoint_every="100",
+            **OPTIONS,
+        )
+    assert not list((tmp_path / "run").glob("checkpoint/*"))
+
+
+def test_more_micro_batches_than_samples_in_a_batch() -> None:
+    with pytest.raises(ConfigError, match="A batch of 4 samples cannot be split into 5 micro-bat"):
+        fit(small.model(), small.splits(), "joint()", **{**OPTIONS, "batch_size": 4}, accumulate=5)
+
+
 def test_a_modality_that_is_not_finite_is_named() -> None:
     good = small.model().encoders["a"]
     model = Multimodal({"a": good, "b": small.Poisoned(6)}, heads.Linear({"a": 6, "b": 6}, 3))

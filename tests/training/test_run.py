@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from equimodal.core import Batch
+from equimodal.core import Batch, Gradients, Method, Output, Step
 from equimodal.errors import CheckpointError, ConfigError, EquimodalError
 from equimodal.training import evaluate
+from equimodal.training.fit import fit
 from equimodal.training.run import load, load_data, make_model, predict, train
 from equimodal.training.settings import Settings
 
@@ -129,6 +130,75 @@ def test_modalities_encoders_and_head(tmp_path: Path) -> None:
     assert run.model.head.widths == {"m2": 3} and type(run.model.head).__name__ == "Sum"
     assert run.results["train"]["discrepancy_ratio"] == 1.0
     assert load(tmp_path / "run").model.head.widths == {"m2": 3}
+
+
+OWN = """
+from torch import nn
+from equimodal import heads
+
+class Scaled(heads.Head):
+    additive = True
+
+    def __init__(self, widths, classes, scale=1.0):
+        super().__init__(widths, classes)
+        self.scale = scale
+        self.layers = nn.ModuleDict({m: nn.Linear(d, classes) for m, d in widths.items()})
+
+    def forward(self, features, batch):
+        unimodal = {m: self.scale * self.layers[m](z) for m, z in features.items()}
+        return unimodal, sum(unimodal.values())
+
+class Narrow(heads.Head):
+    def __init__(self, classes):
+        super().__init__({}, classes)
+"""
+
+
+def test_a_head_of_ones_own_is_made_for_the_widths_and_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_heads.py").write_text(OWN, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    full = "synthetic(samples=(96, 32, 40), count=2, dim=8, noise=0.2)"
+    chosen = settings(data=full, head="own_heads:Scaled(scale=2.0)")
+    run = train(chosen, tmp_path / "run")
+    head = load(tmp_path / "run").model.head
+    assert (head.scale, head.classes) == (2.0, 8)
+    assert head.widths == run.model.head.widths
+    assert torch.equal(head.layers["m1"].weight, run.model.head.layers["m1"].weight)
+    with pytest.raises(ConfigError, match=r"own_heads:Scaled\(\) has no option 'scal': did you"):
+        train(chosen.changed(head="own_heads:Scaled(scal=2)"), tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"own_heads:Narrow\(\)"):
+        train(chosen.changed(head="own_heads:Narrow()"), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_discrepancy_ratio_is_the_mean_over_all_steps(tmp_path: Path) -> None:
+    """Written down by a method of its own, at every step, as IBML's Table 4 has it."""
+    data = "synthetic(modalities=('m1', 'm2'), samples=(96, 32, 40), count=2, dim=8, noise=0.2)"
+    seen: list[float] = []
+
+    class Watch(Method):
+        def observe(self, output: Output, grads: Gradients, step: Step) -> None:
+            first, second = (
+                sum(float(row.softmax(0)[y]) for row, y in zip(z, step.target, strict=True))
+                for z in output.unimodal.values()
+            )
+            seen.append(first / second)
+
+    chosen = settings(data=data, epochs=3, lr=0.5)
+    splits = load_data(chosen)
+    run = fit(
+        make_model(chosen, splits),
+        splits,
+        Watch(),
+        settings=chosen.changed(epochs=3),
+        select="best",
+    )
+    assert len(seen) == 3 * 6
+    found = run.results["train"]["discrepancy_ratio"]
+    assert found == pytest.approx(sum(seen) / len(seen), rel=1e-6)
+    assert found != pytest.approx(sum(seen[-6:]) / 6, rel=1e-3)  # not the last epoch's
 
 
 def test_validation_is_carved_out_as_asked(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import functools
 import importlib
 import inspect
 import re
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -53,11 +54,11 @@ def build(
 
     try:
         tree = ast.parse(_OWN.sub(placeholder, text).strip(), mode="eval")
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, MemoryError, RecursionError):  # the last two: too deep
         raise ExpressionError(
             f"The {kind} {text!r} cannot be read: write it like 'name(option=1) + other()'."
         ) from None
-    made = _Builder(text, known, kind, own, given).component(tree.body)
+    made = _Builder(text, known, kind, own, expected, given).component(tree.body)
     if not isinstance(made, expected):
         raise ExpressionError(f"{text!r} is no {kind}: it builds a {type(made).__name__}.")
     return made
@@ -72,9 +73,11 @@ class _Builder:
         known: Known,
         kind: str,
         own: Mapping[str, tuple[str, str]],
+        expected: type,
         given: Sequence[Any],
     ) -> None:
-        self.text, self.known, self.kind, self.own, self.given = text, known, kind, own, given
+        self.text, self.known, self.kind, self.own = text, known, kind, own
+        self.expected, self.given = expected, given
 
     def component(self, node: ast.expr) -> Any:
         match node:
@@ -111,8 +114,11 @@ class _Builder:
             ) from None
         except AttributeError:
             raise ExpressionError(f"The module {module!r} has no {name!r}.") from None
-        if not callable(found):
-            raise ExpressionError(f"'{module}:{name}' is no {self.kind}: it cannot be called.")
+        if not _makes(found, self.expected):
+            raise ExpressionError(
+                f"'{module}:{name}' is no {self.kind}: name a class derived from {self.expected.__name__}, "
+                "or a function that declares to return one."
+            )
         return found
 
     def called(
@@ -160,6 +166,16 @@ class _Builder:
 
     def refuse(self, why: str) -> NoReturn:
         raise ExpressionError(f"The {self.kind} {self.text!r} cannot be read: {why}.")
+
+
+def _makes(found: object, expected: type) -> bool:
+    """Whether calling this, named by a text that may be somebody else's, can only build what is expected."""
+    if inspect.isfunction(found):
+        try:
+            found = typing.get_type_hints(found).get("return")
+        except NameError:  # a hint that is imported for type checkers only
+            return False
+    return isinstance(found, type) and issubclass(found, expected)
 
 
 def call(make: Callable[..., Any], name: str, *args: Any, **options: Any) -> Any:

@@ -153,7 +153,7 @@ def _vector(row: Mapping[str, Tensor], names: Sequence[str], like: Mapping[str, 
 def _restored(pareto: Tensor, plain: Tensor, size: Tensor) -> Tensor:
     """max(1, λ), or 0 where h is zero up to rounding, so that rounding errors are not blown up to the norm of the sum."""
     norm = pareto.norm()
-    zero = norm <= 8 * torch.finfo(norm.dtype).eps * size.norm()
+    zero = norm <= 64 * torch.finfo(norm.dtype).eps * size.norm()
     return torch.where(zero, 0, (plain.norm() / norm).clamp(min=1))
 
 

@@ -69,6 +69,9 @@ def results(found: Mapping[str, Any]) -> None:
     """Print the final figures of a run, as they stand in its `results.json`."""
     test = found["test"]
     rows = [("fused", percent(test["fused"]["accuracy"]), NONE)]
+    fusion = found.get("fusion")
+    if fusion and fusion["kept"]:
+        rows += [("fused, fitted", percent(test["fitted"]["accuracy"]), NONE)]
     rows += [
         (name, percent(of["decoupled"]), percent(of.get("probe")))  # not probed: a dash
         for name, of in test["modalities"].items()
@@ -79,6 +82,9 @@ def results(found: Mapping[str, Any]) -> None:
         f"discrepancy ratio {ratio} · weights of epoch {found['epoch'] + 1} of {found['epochs']} "
         f"({found['select']}{_SELECTED[found['protocol']]}) · {found['seconds']:.0f} s"
     )
+    if fusion and fusion["kept"]:
+        weights = ", ".join(f"{name} {figure(w)}" for name, w in fusion["weights"].items())
+        print_text(f"weights of the fitted fusion: {weights}")
 
 
 _SELECTED = {"honest": "", "paper": " on test: not comparable with honest figures"}

@@ -28,10 +28,20 @@ from . import checkpoint
 from .checkpoint import Position, Snapshot
 from .evaluate import Evaluation, batches, collect, evaluate
 from .folder import RunFolder, write_atomic
+from .fused_weights import check_fusion
 from .place import Feed
 from .predictions import write_predictions
 from .progress import Progress, Silent
-from .results import Best, Run, brief, figures, provenance, read_run, train_figures
+from .results import (
+    Best,
+    Run,
+    brief,
+    figures,
+    fusion_weights,
+    provenance,
+    read_run,
+    train_figures,
+)
 from .runtime import Interrupt, Runtime, in_processes, must_spawn
 from .schedule import FACTORS, make_optimizer, resolve_schedule, set_rate
 from .settings import NEUTRAL, Settings
@@ -75,11 +85,13 @@ def fit(
         KeyboardInterrupt: Ctrl-C; a checkpoint was written.
     """
     made = _method(method)
+    resolved = _resolved(settings, options, data, made)
+    check_fusion(resolved.fit_fusion, model, made, data)
     task = _Task(
         model,
         data,
         made,
-        _resolved(settings, options, data, made),
+        resolved,
         None if out is None else RunFolder(Path(out)),
         resume,
         overwrite,
@@ -354,8 +366,9 @@ class _Training:
     def _refuse(self, step: int, what: str) -> None:
         epoch, batch = divmod(step, len(self.train))
         factor = self.factor(epoch)
-        saved = self.folder is not None and self.saved.step > 0
-        kept = f"; the last good checkpoint is in {self.folder.checkpoint}" if saved else ""
+        kept = ""
+        if self.folder and self.saved.step:
+            kept = f"; the last good checkpoint is in {self.folder.checkpoint}"
         raise TrainingError(
             f"Training stopped at step {step} (epoch {epoch}, batch {batch}), where {what} is not finite{kept}; the "
             f"learning rate was {self.settings.lr * factor:g} ({self.settings.lr:g} times {factor:g} by schedule and "
@@ -510,6 +523,7 @@ class _Training:
             "device": self.runtime.device.type,
         }
         if self.folder:
-            write_predictions(self.folder.predictions, said, self.data.classes, "test")
+            weights = fusion_weights(results)
+            write_predictions(self.folder.predictions, said, self.data.classes, "test", weights)
             self.folder.write_json(self.folder.results, results)
         return results

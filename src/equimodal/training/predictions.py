@@ -1,14 +1,14 @@
 """`predictions.parquet`: probabilities of every sample, fused and per modality.
 
 Columns: ``index`` (position in the split), ``target`` and ``prediction`` (names of classes), ``split``,
-``p_fused_<class>``, and for each modality ``present_<modality>`` and ``p_<modality>_<class>``, which are null where the
+``p_fused_<class>``, ``p_fitted_<class>`` where fitted fusion is used (which then makes the prediction), and for each modality ``present_<modality>`` and ``p_<modality>_<class>``, which are null where the
 sample lacks the modality.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,42 @@ from torch import Tensor
 
 from .evaluate import Predictions
 from .folder import write_atomic
+from .fused_weights import fuse
 
 __all__ = ["table", "write_predictions"]
 
 
-def table(predictions: Predictions, classes: Sequence[str], split: str) -> pa.Table:
-    """The predictions as a table; probabilities are float64 and sum to 1 in each row."""
+def table(
+    predictions: Predictions,
+    classes: Sequence[str],
+    split: str,
+    weights: Mapping[str, float] | None = None,
+) -> pa.Table:
+    """The predictions as a table; probabilities are float64 and sum to 1 in each row.
+
+    Args:
+        predictions: of N samples.
+        classes: their names.
+        split: that the samples are of.
+        weights: of fitted fusion, where it is used.
+    """
     names = np.asarray(classes)
+    logits = {"fused": predictions.fused}
+    if weights is not None:
+        logits["fitted"] = fuse(predictions.unimodal, weights, predictions.present)
+    *_, best = logits.values()
     columns: dict[str, Any] = {
         "index": predictions.index.numpy(),
         "target": names[predictions.target.numpy()],
         "split": pa.array([split]).take(pa.array(np.zeros(len(predictions.target), dtype=int))),
-        "prediction": names[predictions.fused.argmax(1).numpy()],
+        "prediction": names[best.argmax(1).numpy()],
     }
-    columns |= _probabilities("fused", predictions.fused, classes)
-    for modality, logits in predictions.unimodal.items():
+    for name, values in logits.items():
+        columns |= _probabilities(name, values, classes)
+    for modality, values in predictions.unimodal.items():
         present = predictions.present[modality].numpy()
         columns[f"present_{modality}"] = present
-        columns |= _probabilities(modality, logits, classes, ~present)
+        columns |= _probabilities(modality, values, classes, ~present)
     return pa.table(columns)
 
 
@@ -50,9 +68,13 @@ def _probabilities(
 
 
 def write_predictions(
-    path: Path, predictions: Predictions, classes: Sequence[str], split: str
+    path: Path,
+    predictions: Predictions,
+    classes: Sequence[str],
+    split: str,
+    weights: Mapping[str, float] | None = None,
 ) -> None:
     """Write the table, whole or not at all."""
     content = io.BytesIO()
-    pq.write_table(table(predictions, classes, split), content)
+    pq.write_table(table(predictions, classes, split, weights), content)
     write_atomic(path, content.getvalue())

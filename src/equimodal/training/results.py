@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,22 @@ from ..data.splits import Splits
 from ..errors import CheckpointError
 from ..models import Multimodal
 from . import checkpoint
-from .evaluate import Evaluation, Predictions, evaluate, probe, score
+from .evaluate import Evaluation, Predictions, batches, collect, probe, score
 from .folder import RunFolder
+from .fused_weights import fit_weights, fuse, is_sum
 from .settings import Settings
 from .statistics import Figures
 
-__all__ = ["Best", "Run", "brief", "figures", "provenance", "read_run", "train_figures"]
+__all__ = [
+    "Best",
+    "Run",
+    "brief",
+    "figures",
+    "fusion_weights",
+    "provenance",
+    "read_run",
+    "train_figures",
+]
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,7 @@ def read_run(learner: Balanced, settings: Settings, folder: RunFolder) -> Run:
 def figures(
     learner: Balanced, data: Splits, said: Predictions, settings: Settings
 ) -> dict[str, Any]:
-    """Test and validation.
+    """Test and validation, and the fusion that was fitted on validation.
 
     Args:
         learner: with the selected weights.
@@ -91,8 +101,30 @@ def figures(
     if settings.probe:
         for name, accuracy in probe(learner, data.train, data.test, batch_size=size).items():
             test["modalities"][name]["probe"] = finite(accuracy)
-    val = evaluate(learner, data.val, size).figures() if len(data.val) else None
-    return {"test": test, "val": val}
+    asked = collect(learner, batches(data.val, size)) if len(data.val) else None
+    fusion = _fitted_fusion(learner, asked, settings.fit_fusion)
+    test["fitted"] = None
+    if fusion is not None:
+        fitted = replace(said, fused=fuse(said.unimodal, fusion["weights"], said.present))
+        test["fitted"] = score(fitted, learner.task).figures()["fused"]
+    val = None if asked is None else score(asked, learner.task).figures()
+    return {"test": test, "val": val, "fusion": fusion}
+
+
+def _fitted_fusion(
+    learner: Balanced, val: Predictions | None, choice: str
+) -> dict[str, Any] | None:
+    """None where it is off, or there is nothing to fit or to fit on."""
+    if choice == "off" or val is None or not is_sum(learner.model, learner.method):
+        return None
+    found = fit_weights(val.unimodal, val.target, val.present, learner.task)
+    return found.figures(kept=choice == "on" or found.better)
+
+
+def fusion_weights(results: Mapping[str, Any]) -> dict[str, float] | None:
+    """The fitted weights that a run predicts with; None where its fused logits are left as they are."""
+    fusion = results.get("fusion")
+    return dict(fusion["weights"]) if fusion and fusion["kept"] else None
 
 
 def provenance(

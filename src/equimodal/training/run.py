@@ -23,7 +23,7 @@ from .fit import fit
 from .folder import RunFolder
 from .predictions import write_predictions
 from .progress import Progress
-from .results import Run, read_run
+from .results import Run, fusion_weights, read_run
 from .settings import Settings
 
 __all__ = ["load", "load_data", "make_model", "predict", "train"]
@@ -258,7 +258,7 @@ def predict(
         raise ConfigError(f"{splits.name} has no samples in {split}.")
     said = collect(run.learner, batches(part, run.settings.batch_size))
     path = Path(out) if out else _default_file(Path(folder), split, splits.name if data else None)
-    write_predictions(path, said, splits.classes, split)
+    write_predictions(path, said, splits.classes, split, fusion_weights(run.results))
     return path
 
 

@@ -19,7 +19,9 @@ __all__ = ["HEADER", "NEUTRAL", "Settings"]
 HEADER = "# A run of equimodal"
 """How the `config.toml` of a run begins: what tells a run's folder from any other."""
 
-NEUTRAL = frozenset({"data_root", "device", "workers", "threads", "checkpoint_every", "probe"})
+NEUTRAL = frozenset(
+    {"data_root", "device", "workers", "threads", "checkpoint_every", "probe", "fit_fusion"}
+)
 """Settings that do not change what is learned, so that a run may be resumed with other ones."""
 
 
@@ -86,6 +88,10 @@ class Settings(BaseModel):
     )
     checkpoint_every: str = Field("60s", description="'200' steps or '60s' seconds")
     probe: bool = Field(True, description="fit a linear probe per modality at the end")
+    fit_fusion: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="weights of the modalities fitted on validation at the end; auto: kept where they help",
+    )
 
     def __init__(self, **values: Any) -> None:
         try:

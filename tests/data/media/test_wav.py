@@ -68,3 +68,10 @@ def test_length_is_cut_or_padded_at_the_end() -> None:
     samples = np.arange(1, 4, dtype=np.float32)
     assert wav.fit_length(samples, 2).tolist() == [1, 2]
     assert wav.fit_length(samples, 5).tolist() == [1, 2, 3, 0, 0]
+
+
+def test_an_empty_file_is_refused_with_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "3_george_7.wav"
+    path.touch()
+    with pytest.raises(DataError, match=r"3_george_7.wav is not a readable WAV file \(it ends in"):
+        wav.read(path, 8000)

@@ -214,6 +214,28 @@ def test_equals_plain_loops(
         assert noted == pytest.approx(mean, abs=1e-10)
 
 
+@pytest.mark.parametrize("critic", ["cosine", "bilinear", "mlp"])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_the_way_that_makes_no_accelerator_wait_gives_the_same(
+    critic: Any, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    balanced = learner(InfoBridge(dim=6, critic=critic, **options))
+    shake(balanced)
+    batch = data(missing=True)
+    epochs(balanced, batch, 8, 2)
+    found = []
+    for patched in (False, True):
+        if patched:  # each key is a row by itself, as on an accelerator
+            monkeypatch.setattr(Estimator, "_only_stale", lambda self, keys: False)
+        step = balanced.steps(batch.select([3, 0, 20, 11, 5, 7, 13]), 2, 0, 3)[0]
+        loss = balanced.losses(balanced(step), step)["infobridge"]
+        parameters = [p for p in balanced.parameters() if p.requires_grad]
+        grads = torch.autograd.grad(loss, parameters, allow_unused=True)
+        found.append([loss.detach(), *(g for g in grads if g is not None)])
+    for direct, apart in zip(*found, strict=True):
+        torch.testing.assert_close(direct, apart, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("memory", ["topup", "bank"])
 def test_equals_plain_loops_while_the_memory_fills(memory: Any) -> None:
     balanced = learner(InfoBridge(memory=memory))

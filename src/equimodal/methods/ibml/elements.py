@@ -12,7 +12,7 @@ from ... import distributed
 from ...core import Input, Padded, TokenEncoder
 from ...errors import DataError
 
-__all__ = ["embedding", "spread", "valid", "values_of", "with_values"]
+__all__ = ["embedding", "rows_of", "spread", "valid", "values_of", "with_values"]
 
 
 def values_of(value: Input) -> Tensor:
@@ -72,11 +72,23 @@ def spread(values: Tensor, there: Tensor, per: str) -> Tensor:
     """
     dtype = torch.promote_types(values.dtype, torch.float32)
     elements = values.to(dtype).reshape(there.numel(), -1)
-    mask = there.reshape(-1, 1).expand_as(elements)
-    over = [0] if per == "feature" else [0, 1]
-    sums = torch.where(mask, elements, 0).sum(over), mask.sum(over).to(dtype)
-    total, count = distributed.sum(torch.stack(sums))
-    centred = torch.where(mask, elements - total / count.clamp(min=1), 0)
-    variance: Tensor = distributed.sum(centred.square().sum(over)) / (count - 1).clamp(min=1)
+    mask, size = there.reshape(-1, 1), elements.shape[1] if per == "modality" else 1
+
+    def total(parts: Tensor) -> Tensor:
+        # Along each sample (step) first, so that the mask is applied to one number instead of all of them.
+        kept = parts.sum(1, keepdim=True) if per == "modality" else parts
+        return torch.where(mask, kept, 0).sum(0)
+
+    sums = total(elements)
+    sums, count = distributed.sum(torch.stack([sums, (mask.sum() * size).to(sums).expand_as(sums)]))
+    squares: Tensor = distributed.sum(total((elements - sums / count.clamp(min=1)).square()))
     shape = values.shape[there.ndim :] if per == "feature" else ()
-    return variance.sqrt().reshape(shape).to(values.dtype)
+    deviation: Tensor = (squares / (count - 1).clamp(min=1)).sqrt()
+    return deviation.reshape(shape).to(values.dtype)
+
+
+def rows_of(chosen: Tensor) -> Tensor:
+    """[R]: the rows where [B] booleans hold; all rows on an accelerator, which would have to be waited for."""
+    if chosen.device.type == "cpu":
+        return chosen.nonzero().squeeze(1)
+    return torch.arange(len(chosen), device=chosen.device)

@@ -68,19 +68,21 @@ class Record(nn.Module):
         index = distributed.gather(self._index(step.batch))
         order = index.sort(stable=True)
         last = order.indices[torch.searchsorted(order.values, index, right=True) - 1]
-        for m, logits in output.unimodal.items():
-            confidence = step.task.confidence(logits, step.target).to(self.confidence.dtype)
-            said = [confidence, step.task.correct(logits, step.target), step.batch.mask(m)]
-            # One message, and the same values wherever a sample occurs: then the order of writing does not matter.
-            rows = distributed.gather(torch.stack([x.to(confidence) for x in said]).T)[last]
-            self._keep(self.modalities.index(m), index, rows)
+        said = torch.stack([self._said(m, output, step) for m in self.modalities], 1)
+        # One message, and the same values wherever a sample occurs: then the order of writing does not matter.
+        rows = distributed.gather(said.flatten(1))[last].unflatten(1, (-1, 3))
+        confidence, correct, there = rows.permute(2, 1, 0).unbind()  # [M, B] each
+        for store, now in (self.confidence_now, confidence), (self.correct_now, correct.bool()):
+            store.index_copy_(1, index, torch.where(there.bool(), now, store[:, index]))
 
-    def _keep(self, m: int, index: Tensor, rows: Tensor) -> None:
-        confidence, correct, there = rows[:, 0], rows[:, 1].bool(), rows[:, 2].bool()
-        self.confidence_now[m, index] = torch.where(
-            there, confidence, self.confidence_now[m, index]
-        )
-        self.correct_now[m, index] = torch.where(there, correct, self.correct_now[m, index])
+    def _said(self, m: str, output: Output, step: Step) -> Tensor:
+        """[B, 3]: π, whether it was right, and whether there was a prediction at all."""
+        logits = output.unimodal.get(m)
+        if logits is None:
+            return self.confidence.new_zeros(len(step.batch), 3)
+        confidence = step.task.confidence(logits, step.target)
+        columns = confidence, step.task.correct(logits, step.target), step.batch.mask(m)
+        return torch.stack([column.to(self.confidence.dtype) for column in columns], 1)
 
     def _index(self, batch: Batch) -> Tensor:
         index = batch.index
@@ -112,10 +114,9 @@ def scores(confidence: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         confidence: [M, B], π.
         present: [M, B] booleans.
     """
-    parts = [torch.where(present, confidence, 0).sum(1), present.sum(1), present.new_ones(1)]
-    parts[2] = parts[2] * present.shape[1]
-    message = distributed.sum(torch.cat([part.to(confidence.dtype) for part in parts]))
-    sums, counts, size = message.split([len(present), len(present), 1])
+    size = torch.full_like(present[:, 0], present.shape[1], dtype=torch.long)
+    kept = confidence.masked_fill(~present, 0).sum(1), present.sum(1), size
+    sums, counts, size = distributed.sum(torch.stack([x.to(confidence.dtype) for x in kept]))
     rho = size * sums / counts.clamp(min=1)
     there = counts > 0
     mean = rho.sum() / there.sum().clamp(min=1)

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from ...core import Batch, DataInfo, Epoch, Gradients, Input, Method, Output, Step
 from ._options import at_least, one_of
-from .elements import embedding, spread, valid, values_of, with_values
+from .elements import embedding, rows_of, spread, valid, values_of, with_values
 from .record import Record, presence, scores
 
 if TYPE_CHECKING:
@@ -106,10 +106,12 @@ class TCM(Method):
         values, there = values_of(value), valid(value, present)
         generator, device = step.generator(f"tcm/{m}", per_process=True), values.device
         draws = torch.rand(len(values), generator=generator, device=device, dtype=rate.dtype)
-        shape = values.shape if self.noise == "independent" else values.shape[1:]
+        chosen = correct & present & (draws < rate)
+        rows = rows_of(chosen)  # few samples get noise, and most of its cost is to draw it
+        part = values[rows]
+        shape = part.shape if self.noise == "independent" else part.shape[1:]
         noise = torch.randn(shape, generator=generator, device=device, dtype=values.dtype)
-        chosen = correct & (draws < rate)
-        where = there & chosen.reshape(-1, *[1] * (there.ndim - 1))
+        where = there[rows] & chosen[rows].reshape(-1, *[1] * (there.ndim - 1))
         where = where.reshape(*where.shape, *[1] * (values.ndim - where.ndim))
-        noised = values + spread(values, there, self.per) * noise
-        return with_values(value, torch.where(where, noised, values))
+        noised = torch.where(where, part + spread(values, there, self.per) * noise, part)
+        return with_values(value, values.index_copy(0, rows, noised))

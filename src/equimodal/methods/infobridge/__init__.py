@@ -61,6 +61,7 @@ InfoBridge's ablations (its Tables 2, 3), each one expression:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
@@ -81,7 +82,7 @@ from .options import (
     refuse_unless_at_least,
     refuse_unless_one_of,
 )
-from .samples import Samples, gathered, scaled
+from .samples import Samples, gathered, gathered_scaled
 
 if TYPE_CHECKING:
     from ...models.multimodal import Multimodal
@@ -191,14 +192,10 @@ class InfoBridge(Method):
             refuse_lost_index(step.batch, self.expression())
         generator = step.generator("negatives")
         reduced = self.critic_weight == "one"
-        weight = self.alpha if reduced else 1.0
+        gather = functools.partial(gathered_scaled, weight=self.alpha if reduced else 1.0)
         with torch.autocast(step.batch.device.type, enabled=False):
-            everyone, rows = self._gathered(
-                output.features,
-                step,
-                lambda z: distributed.gather_with_gradient(scaled(z, weight)),
-            )
-            terms = self.estimator(everyone, rows, generator)
+            everyone, mine = self._gathered(output.features, step, gather)
+            terms = self.estimator(everyone, mine, generator)
         for (a, b), term in terms.items():
             step.note(f"infobridge/cmi/{a}-{b}", step.mean(term.information, mask=term.valid))
         objectives = [step.mean(term.objective, mask=term.valid) for term in terms.values()]
@@ -217,7 +214,7 @@ class InfoBridge(Method):
 
     def _gathered(
         self, features: Mapping[str, Tensor], step: Step, gather: Callable[[Tensor], Tensor]
-    ) -> tuple[Samples, Tensor]:
+    ) -> tuple[Samples, slice]:
         assert self.estimator is not None
         memory = self.estimator.memory
         exact = {m: z.to(memory.values.dtype) for m, z in features.items()}

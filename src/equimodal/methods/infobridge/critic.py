@@ -50,7 +50,8 @@ class Cosine(Critic):
         gated = projected * (1 + self.gate).index_select(0, context)
         # |p ∘ g| at least the shortest, as in `_direction`, but with one operation less in each direction of autograd.
         lengths = gated.square().sum(-1, keepdim=True).clamp(min=_SHORTEST**2)
-        cosine = _products(*(gated * lengths.rsqrt()).unbind(), first, second)
+        left, right = (gated * lengths.rsqrt()).unbind()
+        cosine = _products(left, right, first, second)
         return cosine * torch.exp(-self.log_temperature)
 
 

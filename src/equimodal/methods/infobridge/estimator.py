@@ -43,7 +43,8 @@ class _Anchors:
 
     everyone: Samples
     contexts: Tensor  # [G], of all of them
-    rows: Tensor  # [B]
+    mine: slice  # of them
+    rows: Tensor  # [B], the same as positions
     uniform: Tensor  # [B, N0]
     own: Tensor  # [B] the rows of their positive keys, which from G on are those of the memory
     allowed: Tensor  # [2, B] whether their negatives may come from the batch, and from the memory
@@ -69,29 +70,30 @@ class Estimator(nn.Module):
         self.negatives, self.count, self.margin = negatives, count, margin
 
     def forward(
-        self, everyone: Samples, rows: Tensor, generator: torch.Generator
+        self, everyone: Samples, mine: slice, generator: torch.Generator
     ) -> dict[Pair, Term]:
         """The term of each pair.
 
         Args:
             everyone: the global batch of G samples, features with gradient.
-            rows: [B] the anchors among them.
+            mine: the B anchors among them.
             generator: the same in every process.
         """
-        fresh = len(everyone)
+        index, fresh = everyone.index, len(everyone)
         uniform = torch.rand(
-            fresh, self.count, dtype=torch.float64, device=rows.device, generator=generator
+            fresh, self.count, dtype=torch.float64, device=index.device, generator=generator
         )
         stored = self.memory.candidates(generator)
-        own, stale = self.memory.own(everyone.index[rows])
+        positions = torch.arange(fresh, device=index.device)
+        own, stale = self.memory.own(index[mine])
         anchors = _Anchors(
-            everyone, self.context.of(everyone), rows, uniform[rows],
-            torch.where(stale, fresh + own, rows),
+            everyone, self.context.of(everyone), mine, positions[mine], uniform[mine],
+            torch.where(stale, fresh + own, positions[mine]),
             torch.stack([~stale, stale | self.memory.tops_up]),
         )  # fmt: skip
         past = self.memory.describe(stored)
         # Rows of the batch, followed by those of the memory, as everywhere below.
-        known = torch.cat([torch.arange(fresh, device=rows.device), fresh + stored])
+        known = torch.cat([positions, fresh + stored])
         terms = {}
         for pair in self.critics.pairs:
             drawn = self._drawn(pair, anchors, past)
@@ -105,7 +107,7 @@ class Estimator(nn.Module):
         self.context.record(samples, self.critics)
 
     def _drawn(self, pair: Pair, anchors: _Anchors, past: Samples) -> Draw:
-        everyone, rows = anchors.everyone, anchors.rows
+        everyone, mine = anchors.everyone, anchors.mine
         pools = [
             (everyone, anchors.contexts, everyone.both(pair)),
             (past, self.context.of(past), past.both(pair) & (past.index >= 0)),
@@ -116,7 +118,7 @@ class Estimator(nn.Module):
             for samples, contexts, there in pools
         )
         return draw(
-            batch, memory, batch.context[rows], batch.index[rows], anchors.allowed, anchors.uniform
+            batch, memory, batch.context[mine], batch.index[mine], anchors.allowed, anchors.uniform
         )
 
     def _term(self, pair: Pair, anchors: _Anchors, keys: Tensor, valid: Tensor) -> Term:
@@ -131,7 +133,7 @@ class Estimator(nn.Module):
         return Term(
             nce.log_likelihood(positive, negatives, self.margin).mean(0),
             nce.plug_in(positive.detach(), self.count, self.margin).mean(0),
-            valid & anchors.everyone.both(pair)[anchors.rows],
+            valid & anchors.everyone.both(pair)[anchors.mine],
         )
 
     def _rows(
@@ -141,22 +143,28 @@ class Estimator(nn.Module):
 
         A key of the memory, or one that is compared in the context of an anchor that is not its own, is a row by itself.
         """
-        everyone, fresh = anchors.everyone, len(anchors.everyone)
-        at = self._apart(keys, fresh)
-        listed = keys.flatten()[at]
-        past = self.memory.features((listed - fresh).clamp(min=0))
-        stale, here = (listed >= fresh)[:, None], listed.clamp(max=fresh - 1)
-        features = {}
-        for m in pair:
-            z = everyone.features[m]
-            features[m] = torch.cat([z, torch.where(stale, past[m], z[here])])
-        anchor = anchors.rows[at // keys.shape[1]]
-        contexts = torch.cat([anchors.contexts, anchors.contexts[anchor]])
-        own = fresh + torch.arange(len(at), device=at.device)
-        return features, contexts, keys.flatten().index_copy(0, at, own).view(keys.shape)
+        everyone, fresh, flat = anchors.everyone, len(anchors.everyone), keys.flatten()
+        at = self._apart(flat, fresh)
+        features = self._features(everyone, flat[at])
+        context = anchors.contexts[anchors.mine][at // keys.shape[1]]
+        rows = torch.arange(fresh, fresh + len(at), device=at.device)
+        keys = flat.index_copy(0, at, rows).view(keys.shape)
+        features = {m: torch.cat([everyone.features[m], features[m]]) for m in pair}
+        return features, torch.cat([anchors.contexts, context]), keys
+
+    def _features(self, everyone: Samples, keys: Tensor) -> dict[str, Tensor]:
+        """For each modality [R, width], of keys [R] that are rows of the batch, or from G on of the memory."""
+        fresh, past = len(everyone), self.memory.features((keys - len(everyone)).clamp(min=0))
+        if self._only_stale(keys):
+            return past
+        stale, here = (keys >= fresh)[:, None], keys.clamp(max=fresh - 1)
+        return {m: torch.where(stale, past[m], everyone.features[m][here]) for m in past}
 
     def _apart(self, keys: Tensor, fresh: int) -> Tensor:
-        """[R]: which of the keys [B, 1 + N0], flattened, are not rows of the batch; all, rather than make a GPU wait."""
-        if self.negatives == "same_context" and keys.device.type == "cpu":
-            return (keys.flatten() >= fresh).nonzero().squeeze(1)
-        return torch.arange(keys.numel(), device=keys.device)
+        """[R]: which of the keys are rows by themselves: those of the memory; or all, rather than make a GPU wait."""
+        if self._only_stale(keys):
+            return (keys >= fresh).nonzero().squeeze(1)
+        return torch.arange(len(keys), device=keys.device)
+
+    def _only_stale(self, keys: Tensor) -> bool:
+        return self.negatives == "same_context" and keys.device.type == "cpu"

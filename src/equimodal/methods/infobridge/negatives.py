@@ -14,7 +14,7 @@ from torch import Tensor
 __all__ = ["Candidates", "Draw", "draw"]
 
 _SPAN = 1 << 40  # of the indices in one context; those of samples without one are negative
-_LAST = torch.iinfo(torch.long).max
+_LAST = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,9 @@ class Candidates:
     index: Tensor
     there: Tensor
 
-    def keys(self, source: int) -> Tensor:
+    def keys(self) -> Tensor:
         """[n]: what they are sorted by; those that may not be negatives come last."""
-        keys = (2 * self.context + source) * _SPAN + self.index
-        return torch.where(self.there, keys, _LAST)
+        return _key(self.context, self.index).masked_fill(~self.there, _LAST)
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def draw(
         allowed: [2, B] booleans, which anchors may have negatives of the batch, and of the memory.
         uniform: [B, N0] random numbers in [0, 1).
     """
-    keys, order = torch.cat([batch.keys(0), memory.keys(1)]).sort(stable=True)
+    keys, order = torch.cat([batch.keys(), memory.keys() + _SPAN]).sort(stable=True)
     runs = _runs(keys, context, index, allowed)[..., None]
     here, there = runs[0]
     slot = torch.arange(uniform.shape[1], device=uniform.device)
@@ -82,21 +81,25 @@ def draw(
     place += gap * (place >= own)
     valid = (here + there > 0).squeeze(1)
     # An anchor without any points at the first sample; it is masked.
-    return Draw(order[torch.where(valid[:, None], place, 0)], valid)
+    return Draw(order[place * valid[:, None]], valid)
 
 
 def _runs(keys: Tensor, context: Tensor, index: Tensor, allowed: Tensor) -> Tensor:
-    """[4, 2, B]: in the sorted keys of batch and memory, the sizes of the anchors' pools, where the runs that hold them
-    start, and where in these the anchors' own copies are and how many."""
-    source = torch.arange(2, device=keys.device)[:, None]
-    middle = (2 * context + source) * _SPAN  # every run reaches half a span to both sides
-    own = middle + index
+    """[4, 2, B]: of each anchor in batch and memory: size of its pool, start of the run, its own copies' start and number."""
+    source = torch.arange(0, 2 * _SPAN, _SPAN, device=keys.device)[:, None]
+    own = _key(context, index) + source
+    middle = own - index  # every run reaches half a span to both sides
     bounds = torch.stack([middle - _SPAN // 2, own, own + 1, middle + _SPAN // 2])
     start, own, after, end = torch.searchsorted(keys, bounds).unbind()
     gap = after - own
     return torch.stack([(end - start - gap) * allowed, start, own, gap])
 
 
+def _key(context: Tensor, index: Tensor) -> Tensor:
+    """[n]: ordered by context, by index within one; each context leaves room for two sources."""
+    return torch.add(index, context, alpha=2 * _SPAN)
+
+
 def _scaled(uniform: Tensor, count: Tensor) -> Tensor:
     """[B, N0]: integers in 0..count-1; the product may round up to the count itself."""
-    return torch.minimum((uniform * count).long(), (count - 1).clamp(min=0))
+    return torch.minimum((uniform * count).long(), count - 1)

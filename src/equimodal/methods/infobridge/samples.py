@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from ... import distributed
 from ...core import Batch
 
-__all__ = ["Samples", "gathered", "scaled"]
+__all__ = ["Samples", "gathered", "gathered_scaled"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ def gathered(
     batch: Batch,
     widths: Mapping[str, int],
     gather: Callable[[Tensor], Tensor] = distributed.gather,
-) -> tuple[Samples, Tensor]:
-    """The samples of all processes in the order of the processes, and [B] the rows of this process among them.
+) -> tuple[Samples, slice]:
+    """The samples of all processes in the order of the processes, and which rows among them are of this one.
 
     Args:
         features: for each modality that ran [B, d].
@@ -54,25 +54,31 @@ def gathered(
         widths: the modalities to gather and their d; one that did not run counts as missing.
         gather: `distributed.gather`, or one with gradient.
     """
-    size, device = len(batch), batch.device
-    like = next(iter(features.values()))
+    size, like = len(batch), next(iter(features.values()))
     known = [features[m] if m in features else like.new_zeros(size, d) for m, d in widths.items()]
-    masks = [batch.mask(m) & (m in features) for m in widths]
-    rank = torch.full((size,), distributed.rank(), device=device)
-    index = rank if batch.index is None else batch.index
-    assert batch.target is not None
-    # Two messages whatever the number of modalities; their order is the same in every process, backwards too.
     packed = gather(torch.cat(known, 1)).split(list(widths.values()), 1)
-    ids = distributed.gather(torch.stack([rank, index, batch.target, *masks], 1)).unbind(1)
-    samples = Samples(
-        dict(zip(widths, packed, strict=True)),
-        {m: mask.bool() for m, mask in zip(widths, ids[3:], strict=True)},
-        target=ids[2],
-        index=-1 - torch.arange(len(ids[1]), device=device) if batch.index is None else ids[1],
-    )
-    return samples, (ids[0] < distributed.rank()).sum() + torch.arange(size, device=device)
+    masks = [batch.mask(m) if m in features else batch.mask(m) & False for m in widths]
+    assert batch.target is not None
+    index = -1 - torch.arange(size, device=batch.device) if batch.index is None else batch.index
+    ids, mine = [index, batch.target, *masks], slice(0, size)
+    if distributed.processes() > 1:
+        ids, mine = _all_ids(ids, numbered=batch.index is not None)
+    present = dict(zip(widths, ids[2:], strict=True))
+    samples = Samples(dict(zip(widths, packed, strict=True)), present, target=ids[1], index=ids[0])
+    return samples, mine
 
 
-def scaled(features: Tensor, weight: float) -> Tensor:
-    """The same values, α z + (1 - α) sg(z), with α times the gradient."""
-    return torch.lerp(features.detach(), features, weight)
+def _all_ids(ids: Sequence[Tensor], numbered: bool) -> tuple[list[Tensor], slice]:
+    """The columns of all processes, and the rows of this one among them."""
+    rank = torch.full_like(ids[0], distributed.rank())
+    # One message whatever the number of modalities; as in `distributed.gather`, sizes are waited for.
+    ranks, index, target, *masks = distributed.gather(torch.stack([rank, *ids], 1)).unbind(1)
+    start = int((ranks < distributed.rank()).sum())
+    if not numbered:
+        index = -1 - torch.arange(len(index), device=index.device)
+    return [index, target, *(mask.bool() for mask in masks)], slice(start, start + len(rank))
+
+
+def gathered_scaled(features: Tensor, weight: float) -> Tensor:
+    """The rows of all processes, α z + (1 - α) sg(z): the same values, with α times the gradient."""
+    return distributed.gather_with_gradient(torch.lerp(features.detach(), features, weight))

@@ -51,9 +51,11 @@ class Columns:
         false_negatives: FalseNegatives,
     ) -> Columns:
         """The columns of one step, of directions [B, d]; the gradient reaches the keys of the batch, also across processes."""
-        fresh, rows = gathered(
+        fresh, part = gathered(
             directions, step.batch, memory.widths, distributed.gather_with_gradient
         )
+        places = torch.arange(len(fresh), device=fresh.index.device)
+        rows = places[part]
         drawn = memory.candidates(step.generator("infonce"))
         known = memory.describe(drawn)
         stored = Samples(memory.features(drawn), known.present, known.target, known.index)
@@ -67,9 +69,7 @@ class Columns:
 
         everywhere = torch.ones_like(fresh.index, dtype=torch.bool)
         filled = stored.index >= 0
-        mine = columns(
-            torch.arange(len(fresh), device=rows.device) == rows[:, None], filled & False
-        )
+        mine = columns(places == rows[:, None], filled & False)
         other = columns(everywhere, filled & (stored.index != index[:, None]))
         old = columns(~everywhere, filled | True)
         # Positive and negatives equally old: a stale anchor has only the memory, a fresh one only what tops up.

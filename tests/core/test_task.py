@@ -1,0 +1,89 @@
+"""Classification beside its definitions, and the context in which a model is looked at."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from equimodal.core import Batch, Classification, Output, evaluating
+from fixtures.plain import FIRST, TARGET, batches_of, model_of, step_of, tensor, worked_example
+
+TASK = Classification()
+
+
+def test_golden_confidences() -> None:
+    model, batch = worked_example()
+    output = model(batch)
+    golden = {
+        "one": (0.6926770395049779, 0.7861480416478738),
+        "two": (0.33462610536057236, 0.2683154674734019),
+    }
+    for name, wanted in golden.items():
+        found = TASK.confidence(output.unimodal[name], TARGET)
+        torch.testing.assert_close(found, tensor(*wanted), atol=1e-12, rtol=0)
+        loss = TASK.loss(output.unimodal[name], TARGET)
+        torch.testing.assert_close(loss, -tensor(*wanted).log(), atol=1e-12, rtol=0)
+    found = TASK.confidence(output.fused, TARGET)
+    wanted = tensor(0.6444924635500914, 0.7228907207112739)
+    torch.testing.assert_close(found, wanted, atol=1e-12, rtol=0)
+
+
+def test_correct_is_the_largest_logit() -> None:
+    logits = tensor([3, 1, 2], [0, -1, 5], [1, 7, 0])
+    assert TASK.correct(logits, torch.tensor([0, 1, 1])).tolist() == [True, False, True]
+
+
+def test_the_loss_of_the_task_is_the_mean_of_the_fused_prediction() -> None:
+    model, batch = model_of(2), batches_of(2, missing=True)[0]
+    output = model(batch)
+    losses = TASK.losses(output, step_of(model, batch))
+    by_hand = [
+        math.log(sum(math.exp(g) for g in row)) - row[int(y)]
+        for row, y in zip(output.fused.tolist(), batch.target, strict=True)
+    ]
+    assert set(losses) == {"task"}
+    assert losses["task"].item() == pytest.approx(sum(by_hand) / len(by_hand), abs=1e-12)
+
+
+def test_outputs_are_joined_and_detached() -> None:
+    model, batch = model_of(2), batches_of(2)[0]
+    whole = model(batch)
+    parts = [model(batch.select([0, 1])), model(batch.select([2, 3, 4, 5]))]
+    joined = Output.concatenate(parts)
+    for found, wanted in (
+        (joined.fused, whole.fused),
+        *((joined.features[m], whole.features[m]) for m in batch.modalities),
+        *((joined.unimodal[m], whole.unimodal[m]) for m in batch.modalities),
+    ):
+        torch.testing.assert_close(found, wanted, atol=1e-14, rtol=0)
+    assert Output.concatenate([whole]) is whole
+    detached = whole.detach()
+    assert whole.fused.requires_grad and not detached.fused.requires_grad
+    assert not any(
+        z.requires_grad for z in (*detached.features.values(), *detached.unimodal.values())
+    )
+    assert detached.modalities == batch.modalities
+
+
+def test_evaluating_puts_every_part_back() -> None:
+    """Also after an error, and a part that its owner keeps in evaluation mode."""
+    module = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(2), nn.Linear(2, 2)).double()
+    module[1].eval()
+    modes = [part.training for part in module.modules()]
+    with evaluating(module):
+        assert not any(part.training for part in module.modules())
+        assert module(FIRST).requires_grad
+    assert [part.training for part in module.modules()] == modes
+    with pytest.raises(ZeroDivisionError), evaluating(module):
+        1 / 0  # noqa: B018
+    assert [part.training for part in module.modules()] == modes
+
+
+def test_an_unlabelled_batch_has_no_loss() -> None:
+    model = model_of(1)
+    batch = Batch(batches_of(1)[0].inputs)
+    with pytest.raises(AssertionError):
+        TASK.losses(model(batch), step_of(model, batch))
