@@ -12,8 +12,13 @@ import scipy.special
 import torch
 from torch import Tensor
 
-from equimodal.errors import DataError
+from equimodal.data import Loader
+from equimodal.errors import ConfigError, DataError
+from equimodal.models import Multimodal, heads
+from equimodal.training.evaluate import collect
+from equimodal.training.fit import fit
 from equimodal.training.fused_weights import FittedFusion, fit_weights, fuse
+from fixtures import small
 
 FLOAT = torch.float64
 
@@ -159,3 +164,55 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         fit_weights({"a": torch.zeros(0, 3)}, torch.zeros(0, dtype=torch.long))
     with pytest.raises(DataError, match="finite"):
         fit_weights({"a": torch.full((2, 3), math.nan)}, torch.tensor([0, 1]))
+
+
+# In a run.
+
+OPTIONS = {"epochs": 2, "batch_size": 8, "lr": 0.1, "probe": False}
+
+
+def test_a_run_reports_fitted_beside_fused() -> None:
+    data, model = small.splits(missing=0.2), small.model()
+    run = fit(model, data, "uniform()", fit_fusion="on", **OPTIONS)
+    val, test = (
+        collect(run.learner, Loader(part, 8, shuffle=False)) for part in (data.val, data.test)
+    )
+    found = fit_weights(val.unimodal, val.target, val.present)
+    assert run.results["fusion"] == found.figures(kept=True)
+    right = fuse(test.unimodal, found.weights).argmax(1) == test.target
+    assert run.results["test"]["fitted"]["accuracy"] == float(right.double().mean())
+    plain = test.fused.argmax(1) == test.target
+    assert run.results["test"]["fused"]["accuracy"] == float(plain.double().mean())
+
+
+def test_off_leaves_everything_else_as_it_is() -> None:
+    runs = [
+        fit(small.model(), small.splits(), "uniform()", fit_fusion=choice, **OPTIONS)
+        for choice in ("on", "off")
+    ]
+    on, off = ({**run.results, "seconds": 0} for run in runs)
+    assert on.pop("fusion") is not None and off.pop("fusion") is None
+    assert on["test"].pop("fitted") is not None and off["test"].pop("fitted") is None
+    assert on == off
+
+
+def test_what_is_no_sum_is_not_fitted_and_refused_when_asked_for() -> None:
+    data = small.splits()
+    film = heads.FiLM({"a": small.WIDTH, "b": small.WIDTH}, small.CLASSES)
+    model = Multimodal(dict(small.model().encoders), film)
+    assert fit(model, data, "joint()", **OPTIONS).results["fusion"] is None
+    with pytest.raises(ConfigError, match=r"fit_fusion='on' weighs the modalities of a sum"):
+        fit(model, data, "joint()", fit_fusion="on", **OPTIONS)
+    with pytest.raises(ConfigError, match=r"mmcosine\(\) with this head"):
+        fit(small.model(), data, "mmcosine()", fit_fusion="on", **OPTIONS)
+
+
+def test_weights_that_do_not_help_enough_change_nothing() -> None:
+    """One unit of weight decay keeps the model so still that there is nothing to gain."""
+    data = small.splits()
+    run = fit(small.model(), data, "joint()", **{**OPTIONS, "lr": 1e-12})
+    fusion, test = run.results["fusion"], run.results["test"]
+    if not fusion["kept"]:
+        assert set(fusion["weights"].values()) == {1.0}
+        assert test["fitted"]["accuracy"] == test["fused"]["accuracy"]
+    assert fusion["kept"] == (fusion["gain"] > fusion["standard_error"])

@@ -15,6 +15,7 @@ from equimodal.core import Batch, Gradients, Method, Output, Step
 from equimodal.errors import CheckpointError, ConfigError, EquimodalError
 from equimodal.training import evaluate
 from equimodal.training.fit import fit
+from equimodal.training.fused_weights import fuse
 from equimodal.training.run import load, load_data, make_model, predict, train
 from equimodal.training.settings import Settings
 
@@ -73,15 +74,17 @@ def test_predictions(folder: Path) -> None:
     assert table["index"] == list(range(40))
     assert table["target"] == [data.classes[int(y)] for y in data.targets]
     assert set(table["split"]) == {"test"}
-    for name, logits in {"fused": output.fused, **output.unimodal}.items():
-        here = batch.mask(name).tolist() if name != "fused" else [True] * 40
+    fitted = fuse(output.unimodal, run.results["fusion"]["weights"], batch.present)
+    assert run.results["fusion"]["kept"]  # so that it is the prediction
+    for name, logits in {"fused": output.fused, "fitted": fitted, **output.unimodal}.items():
+        here = batch.mask(name).tolist() if name in output.unimodal else [True] * 40
         expected = logits.double().softmax(1)
         for c, label in enumerate(data.classes):
             column = table[f"p_{name}_{label}"]
             assert [value is not None for value in column] == here
             kept = [value for value in column if value is not None]
             np.testing.assert_allclose(kept, expected[torch.tensor(here), c], atol=1e-6)
-    best = [data.classes[int(c)] for c in output.fused.argmax(1)]
+    best = [data.classes[int(c)] for c in fitted.argmax(1)]
     assert table["prediction"] == best
     assert table["present_m1"] == batch.mask("m1").tolist()
 

@@ -138,10 +138,10 @@ class InfoBridge(Method):
         super().__init__()
         self.alpha, self.critic_weight = alpha, critic_weight
         self.negatives_count, self.negatives, self.margin = negatives_count, negatives, margin
-        self.context, self.clusters = context, clusters
+        self.context, self.clusters, self.dim = context, clusters, dim
         self.memory, self.memory_size = memory, memory_size
-        self.critic, self.dim = critic, dim
-        self.temperature, self.learn_temperature = temperature, learn_temperature
+        self.critic, self.temperature = critic, temperature
+        self.learn_temperature = learn_temperature
         refuse_unless_one_of(
             context=(context, ContextName),
             negatives=(negatives, NegativesName),
@@ -198,8 +198,7 @@ class InfoBridge(Method):
             terms = self.estimator(everyone, mine, generator)
         for (a, b), term in terms.items():
             step.note(f"infobridge/cmi/{a}-{b}", step.mean(term.information, mask=term.valid))
-        objectives = [step.mean(term.objective, mask=term.valid) for term in terms.values()]
-        loss = -torch.stack(objectives).mean()
+        loss = -torch.stack([step.mean(t.objective, mask=t.valid) for t in terms.values()]).mean()
         return {**losses, "infobridge": loss if reduced else self.alpha * loss}
 
     def begin_epoch(self, epoch: Epoch) -> None:
