@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import warnings
@@ -32,6 +33,15 @@ METHODS = [
 ]
 SGD = functools.partial(torch.optim.SGD, lr=Training.RATE, momentum=Training.MOMENTUM)
 
+LIGHTNING: dict[str, Any] = {
+    "accelerator": "cpu",
+    "devices": 1,
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+
 Host = Callable[[Training, Path], None]
 
 
@@ -60,19 +70,8 @@ def lightning(training: Training, folder: Path, **options: Any) -> None:
     pl = pytest.importorskip("lightning.pytorch", reason="the extra 'lightning' is not installed")
     from equimodal.integrations.lightning import BalancedModule
 
-    trainer = pl.Trainer(
-        max_epochs=training.world.epochs,
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        default_root_dir=folder,
-        use_distributed_sampler=False,
-        **options,
-    )
+    options = {"max_epochs": training.world.epochs, **LIGHTNING, **options}
+    trainer = pl.Trainer(default_root_dir=folder, **options)
     trainer.fit(
         BalancedModule(training.learner, SGD), _loader(training.train), _loader(training.val)
     )
@@ -89,19 +88,28 @@ def transformers(training: Training, folder: Path, **options: Any) -> None:
     trainer.train()
 
 
-def trainer_of(training: Training, folder: Path, model: Any = None, **options: Any) -> Any:
+def trainer_of(
+    training: Training, folder: Path, model: Any = None, given: bool = True, **options: Any
+) -> Any:
+    """A host that is given the batches, or makes them of samples."""
     hf = pytest.importorskip("transformers", reason="the extra 'text' is not installed")
     pytest.importorskip("accelerate", reason="the extra 'text' is not installed")
     from equimodal.integrations.transformers import BalancedTrainer
 
-    class Trainer(BalancedTrainer, hf.Trainer):
-        """Batches are given, in their order."""
+    class Sampling(BalancedTrainer, hf.Trainer):
+        def _get_train_sampler(self, *_: Any) -> Any:
+            return torch.utils.data.SequentialSampler(samples)
 
+    class Given(BalancedTrainer, hf.Trainer):
         def get_train_dataloader(self) -> Any:
             return [{"batch": batch} for batch in training.train]
 
         def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
             return [{"batch": batch} for batch in training.val]
+
+    samples = range(training.world.samples)
+    unseen = range(len(samples), 2 * len(samples))
+    whole = Batch.concatenate([*training.train, *training.val])
 
     chosen = {
         "num_train_epochs": training.world.epochs,
@@ -117,7 +125,14 @@ def trainer_of(training: Training, folder: Path, model: Any = None, **options: A
     learner = training.learner if model is None else model
     optimizers = (SGD(training.learner.parameters()), None)
     arguments = hf.TrainingArguments(str(folder), **chosen)
-    return Trainer(model=learner, args=arguments, optimizers=optimizers, train_dataset=[0])
+    return (Given if given else Sampling)(
+        model=learner,
+        args=arguments,
+        optimizers=optimizers,
+        train_dataset=samples,
+        eval_dataset=unseen,
+        data_collator=lambda rows: {"batch": whole.select(rows)},
+    )
 
 
 def accelerate(training: Training, folder: Path) -> None:
@@ -174,6 +189,38 @@ def test_host_ends_with_the_weights_of_the_plain_loop(
         assert torch.equal(found[name].to(value.dtype), value), name
 
 
+@pytest.mark.parametrize("expression", ["pmr()", "relearn(every=1)", "ibml()"])
+def test_transformers_reads_its_own_loader(expression: str, tmp_path: Path) -> None:
+    """Samples from a data set, collated and prepared by the host, which a method reads at an epoch's start."""
+    world = dataclasses.replace(WORLD.still(), epochs=3)
+    make = maker(expression)
+    wanted = weights_of(Training(make(), world).advance())
+    hosted = Training(make(), world)
+    sizes = {"per_device_train_batch_size": world.size, "per_device_eval_batch_size": world.size}
+    trainer = trainer_of(hosted, tmp_path, given=False, **sizes)
+    trainer.train()
+    found = weights_of(hosted)
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, atol=1e-12, rtol=0)
+
+
+def test_lightning_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    pl = pytest.importorskip("lightning.pytorch", reason="the extra 'lightning' is not installed")
+    from equimodal.integrations.lightning import BalancedModule
+
+    world, make = dataclasses.replace(WORLD.still(), epochs=3), maker("ibml()")
+    wanted = weights_of(Training(make(), world).advance())
+    begun, resumed = Training(make(), world), Training(make(), world, seed=9)
+    for training, epochs, start in ((begun, 1, None), (resumed, 3, tmp_path / "one.ckpt")):
+        trainer = pl.Trainer(max_epochs=epochs, **LIGHTNING, default_root_dir=tmp_path)
+        module = BalancedModule(training.learner, SGD)
+        trainer.fit(module, _loader(training.train), _loader(training.val), ckpt_path=start)
+        trainer.save_checkpoint(tmp_path / "one.ckpt")
+    found = weights_of(resumed)
+    for name, value in wanted.items():
+        assert torch.equal(found[name].to(value.dtype), value), name
+
+
 def test_lightning_clips_schedules_and_logs(tmp_path: Path) -> None:
     pl = pytest.importorskip("lightning.pytorch", reason="the extra 'lightning' is not installed")
     from equimodal.integrations.lightning import BalancedModule
@@ -187,10 +234,7 @@ def test_lightning_clips_schedules_and_logs(tmp_path: Path) -> None:
 
     before = weights_of(training)
     module = BalancedModule(training.learner, make, schedule=lambda epoch: 0.5**epoch, clip=1e-9)
-    trainer = pl.Trainer(
-        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
-    )  # fmt: skip
+    trainer = pl.Trainer(max_epochs=2, **LIGHTNING, default_root_dir=tmp_path)
     trainer.fit(module, _loader(training.train), _loader(training.val))
     assert optimizers[0].param_groups[0]["lr"] == Training.RATE * 0.5
     for name, parameter in training.learner.named_parameters():
@@ -242,10 +286,7 @@ def test_lightning_refuses_an_epoch_without_an_end(tmp_path: Path) -> None:
 
     training = Training(Method(), WORLD)
     stream = (batch for batch in training.train * 2)
-    trainer = pl.Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
-    )  # fmt: skip
+    trainer = pl.Trainer(max_epochs=1, **LIGHTNING, default_root_dir=tmp_path)
     with pytest.raises(ConfigError, match="limit_train_batches"):
         trainer.fit(BalancedModule(training.learner, SGD), _Stream(stream))
 

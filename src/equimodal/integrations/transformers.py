@@ -5,7 +5,7 @@ Needs ``pip install "equimodal[text]"``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -38,6 +38,8 @@ class BalancedTrainer:
     optimizer: Any
     lr_scheduler: Any
     callback_handler: Any
+    eval_dataset: Any
+    get_eval_dataloader: Callable[[], Iterable[Mapping[str, Batch]]]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -63,8 +65,8 @@ class BalancedTrainer:
         learner, batch = self.model, inputs["batch"].to(self.args.device)
         train = self.callback_handler.train_dataloader
         epoch, number = divmod(self.state.global_step, len(train))
-        validation = self.callback_handler.eval_dataloader
-        learner.begin_epoch(epoch, _Opened(train), _Opened(validation), self.optimizer.optimizer)
+        validation = None if self.eval_dataset is None else _Opened(self.get_eval_dataloader)
+        learner.begin_epoch(epoch, _Opened(lambda: train), validation, self.optimizer.optimizer)
         for group, rate in zip(
             self.optimizer.param_groups, self.lr_scheduler.get_last_lr(), strict=True
         ):
@@ -116,8 +118,8 @@ _REASONS = {
 class _Opened:
     """The batches that a loader's collate function wrapped, for methods that read data at an epoch's start."""
 
-    def __init__(self, loader: Iterable[Mapping[str, Batch]] | None) -> None:
+    def __init__(self, loader: Callable[[], Iterable[Mapping[str, Batch]]]) -> None:
         self.loader = loader
 
     def __iter__(self) -> Iterator[Batch]:
-        return (wrapped["batch"] for wrapped in self.loader or ())
+        return (wrapped["batch"] for wrapped in self.loader())

@@ -114,7 +114,9 @@ def test_draws_differ_between_batches_and_repeat_for_one() -> None:
 def test_spread_golden_and_by_feature() -> None:
     values = torch.tensor([[0.0, 2], [4, 6]], dtype=torch.float64)
     there = torch.ones(2, dtype=torch.bool)
-    assert float(spread(values, there, "modality")) == pytest.approx(2.581988897471611, abs=1e-15)
+    for complete in (True, False):
+        found = spread(values, there, "modality", complete)
+        assert float(found) == pytest.approx(2.581988897471611, abs=1e-15)
     torch.testing.assert_close(spread(values, there, "feature"), values.std(0))
     assert spread(values[:1], there[:1], "feature").tolist() == [0, 0]
 

@@ -60,7 +60,7 @@ def _unchanged(values: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def spread(values: Tensor, there: Tensor, per: str) -> Tensor:
+def spread(values: Tensor, there: Tensor, per: str, complete: bool = False) -> Tensor:
     """The unbiased standard deviation over the global batch: [] per "modality", [...] per "feature".
 
     Sums, then squared distances to the mean, are added up over processes. Fewer than two elements have no spread: 0.
@@ -69,7 +69,10 @@ def spread(values: Tensor, there: Tensor, per: str) -> Tensor:
         values: [B, ...], or [B, T, ...] of a padded sequence.
         there: [B] or [B, T] booleans.
         per: "modality", over all elements that are there, or "feature", for each position of [...] by itself.
+        complete: whether `there` is known to hold everywhere.
     """
+    if complete and per == "modality" and values.numel() > 1 and distributed.processes() == 1:
+        return values.std()
     dtype = torch.promote_types(values.dtype, torch.float32)
     elements = values.to(dtype).reshape(there.numel(), -1)
     mask, size = there.reshape(-1, 1), elements.shape[1] if per == "modality" else 1

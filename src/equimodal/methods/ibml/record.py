@@ -68,21 +68,25 @@ class Record(nn.Module):
         index = distributed.gather(self._index(step.batch))
         order = index.sort(stable=True)
         last = order.indices[torch.searchsorted(order.values, index, right=True) - 1]
-        said = torch.stack([self._said(m, output, step) for m in self.modalities], 1)
         # One message, and the same values wherever a sample occurs: then the order of writing does not matter.
-        rows = distributed.gather(said.flatten(1))[last].unflatten(1, (-1, 3))
-        confidence, correct, there = rows.permute(2, 1, 0).unbind()  # [M, B] each
+        rows = distributed.gather(self._said(output, step).flatten(1))[last]
+        confidence, correct, there = rows.unflatten(1, (3, -1)).permute(1, 2, 0).unbind()  # [M, B]
         for store, now in (self.confidence_now, confidence), (self.correct_now, correct.bool()):
             store.index_copy_(1, index, torch.where(there.bool(), now, store[:, index]))
 
-    def _said(self, m: str, output: Output, step: Step) -> Tensor:
-        """[B, 3]: π, whether it was right, and whether there was a prediction at all."""
-        logits = output.unimodal.get(m)
-        if logits is None:
-            return self.confidence.new_zeros(len(step.batch), 3)
-        confidence = step.task.confidence(logits, step.target)
-        columns = confidence, step.task.correct(logits, step.target), step.batch.mask(m)
-        return torch.stack([column.to(self.confidence.dtype) for column in columns], 1)
+    def _said(self, output: Output, step: Step) -> Tensor:
+        """[B, 3, M]: π, whether it was right, and whether there was a prediction at all."""
+        nothing = output.fused.new_zeros(())
+        logits = [output.unimodal.get(m, nothing.expand_as(output.fused)) for m in self.modalities]
+        # All modalities at once: a step has many small tensors, and each operation on one costs the same.
+        said, target = torch.cat(logits), step.target.repeat(len(logits))
+        there = presence(step.batch, self.modalities)
+        if len(output.unimodal) < len(self.modalities):
+            spoke = [m in output.unimodal for m in self.modalities]
+            there = there & torch.tensor(spoke, device=there.device)[:, None]
+        columns = step.task.confidence(said, target), step.task.correct(said, target)
+        rows = [column.view(len(logits), -1).to(self.confidence.dtype) for column in columns]
+        return torch.stack([*rows, there.to(self.confidence.dtype)]).permute(2, 0, 1)
 
     def _index(self, batch: Batch) -> Tensor:
         index = batch.index
@@ -91,11 +95,13 @@ class Record(nn.Module):
                 f"{self.who} keeps a record per sample, but the batch does not say which samples it has: "
                 "give Batch(..., index=...)."
             )
-        if index.device.type == "cpu" and not bool(((index >= 0) & (index < self.samples)).all()):
-            raise DataError(
-                f"{self.who} keeps a record of {self.samples} samples, 0 to {self.samples - 1}, but a batch has "
-                f"index {int(index.min())} to {int(index.max())}: say Balanced(..., samples=N) with the right N."
-            )
+        if index.device.type == "cpu" and len(index):
+            low, high = (int(bound) for bound in index.aminmax())
+            if low < 0 or high >= self.samples:
+                raise DataError(
+                    f"{self.who} keeps a record of {self.samples} samples, 0 to {self.samples - 1}, but a batch has "
+                    f"index {low} to {high}: say Balanced(..., samples=N) with the right N."
+                )
         return index
 
 

@@ -113,5 +113,7 @@ class TCM(Method):
         noise = torch.randn(shape, generator=generator, device=device, dtype=values.dtype)
         where = there[rows] & chosen[rows].reshape(-1, *[1] * (there.ndim - 1))
         where = where.reshape(*where.shape, *[1] * (values.ndim - where.ndim))
-        noised = torch.where(where, part + spread(values, there, self.per) * noise, part)
+        complete = there.ndim == 1 and step.batch.complete([m])
+        deviation = spread(values, there, self.per, complete)
+        noised = torch.where(where, part + deviation * noise, part)
         return with_values(value, values.index_copy(0, rows, noised))
