@@ -48,8 +48,12 @@ def changes(method: Method) -> str:
     from ..core import Method
 
     leaves = [type(leaf) for leaf in method.leaves()]
-    found = [f for f in FLOWS if any(getattr(c, f) is not getattr(Method, f) for c in leaves)]
-    return ", ".join(found) or NOTHING
+
+    def overridden(hook: str) -> bool:
+        return any(getattr(cls, hook) is not getattr(Method, hook) for cls in leaves)
+
+    found = [flow for flow in FLOWS if overridden(flow)]
+    return ", ".join(found) or ("the model" if overridden("begin_epoch") else NOTHING)
 
 
 def passes(method: Method) -> str:
@@ -61,15 +65,15 @@ def passes(method: Method) -> str:
 
 def index(method: Method) -> str:
     """Whether it keeps a record per sample, so that a loop of one's own must say how many there are."""
-    try:
-        _prepared(method, samples=None)
-    except EquimodalError:
-        return "yes"
-    return "no"
+    if not _can_be_prepared(method, samples=4):
+        return NOTHING
+    return "no" if _can_be_prepared(method, samples=None) else "yes"
 
 
 def own_parameters(method: Method) -> str:
     """Whether it learns weights besides the model's."""
+    if not _can_be_prepared(method, samples=4):
+        return NOTHING
     learner = _prepared(method, samples=4)
     return "yes" if next(learner.method.parameters(), None) is not None else "no"
 
@@ -77,6 +81,15 @@ def own_parameters(method: Method) -> str:
 def adam(method: Method) -> str:
     """Whether its effect survives an optimiser that divides by the gradient's size."""
     return next((leaf.adam for leaf in method.leaves() if leaf.adam != "yes"), "yes")
+
+
+def _can_be_prepared(method: Method, samples: int | None) -> bool:
+    """False also for a method whose optional package is not installed."""
+    try:
+        _prepared(method, samples)
+    except EquimodalError:
+        return False
+    return True
 
 
 def _prepared(method: Method, samples: int | None) -> Balanced:
@@ -94,7 +107,7 @@ def _prepared(method: Method, samples: int | None) -> Balanced:
 
 def summary(method: Method) -> str:
     """The first sentence of its page, without its name."""
-    if changes(method) == NOTHING:
+    if changes(method) == NOTHING:  # the base class, whose page is about methods in general
         return "the joint loss alone"
     first = " ".join(_document(type(method)).split("\n\n")[0].split())
     return (first.partition(": ")[2] or first).rstrip(".")
