@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import equimodal
+from equimodal import methods
 
 TOP = Path(__file__).parents[1]
 ROOT = Path(equimodal.__file__).parent
@@ -72,3 +73,8 @@ if EXAMPLES:
     @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
     def test_example_programs_run(path: Path) -> None:
         runpy.run_path(str(path), run_name="__main__")
+
+
+def test_the_readme_names_every_method() -> None:
+    readme = (TOP / "README.md").read_text(encoding="utf-8")
+    assert [name for name in methods.BY_NAME if f"| `{name}()` |" not in readme] == []

@@ -1,4 +1,4 @@
-r"""ARL: asymmetric representation learning.
+r"""ARL: unimodal losses, and encoders scaled towards the inverse of their variance (asymmetric representation learning).
 
 The best reliance on a modality is inversely proportional to the variance of its prediction: not balance, but the right
 imbalance. Unimodal losses through the shared head reduce bias and give a proxy of the variance; each encoder's gradient

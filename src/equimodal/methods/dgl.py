@@ -1,4 +1,4 @@
-r"""DGL: disentangled gradient learning.
+r"""DGL: encoders learn by unimodal losses only, the head by the fused loss only (disentangled gradient learning).
 
 Under joint training the softmax residual of the fused logits is shared, so even the strong modality ends below its
 unimodal ceiling. DGL cuts the fused loss from the encoders, trains them by unimodal losses only, and keeps those away
