@@ -79,6 +79,11 @@ class Balanced(nn.Module):
             torch.manual_seed(seed)
             self.method.prepare(model, DataInfo(model.classes, self.task, samples, epochs))
         self.method.to(next((p.device for p in model.parameters()), None))
+        self._watched = any(
+            getattr(type(leaf), hook) is not getattr(Method, hook)
+            for leaf in self.method.leaves()
+            for hook in ("gradients", "observe")
+        )
         self._trainable: dict[str, Tensor] = {}
         self._names: dict[Tensor, str] = {}
         self._parts = _Parts()
@@ -170,6 +175,8 @@ class Balanced(nn.Module):
             total = functools.reduce(operator.add, losses.values())
             if total.requires_grad:
                 backward(total)
+        if not self._watched and not self._parts.rows and distributed.processes() == 1:
+            return  # nobody asks for gradients: p.grad holds them already
         self._parts.add(output, step.batch)
         if step.last:
             self._finish(step)
@@ -208,7 +215,7 @@ class Balanced(nn.Module):
             gradients = self.method.gradients(made, output, step)
             self.method.observe(output, gradients, step)
         if gradients is made and not parts.rows and distributed.processes() == 1:
-            return  # nothing was changed: p.grad holds it already
+            return
         final = gradients.sum().rows[TOTAL]
         for name, parameter in self._trainable.items():
             parameter.grad = final.get(name)
