@@ -55,14 +55,17 @@ class Linear(Head):
     def forward(
         self, features: Mapping[str, Tensor], batch: Batch
     ) -> tuple[dict[str, Tensor], Tensor]:
+        # One split instead of a slice each: its gradient is one tensor, not a sum of padded ones.
+        columns = self.linear.weight.split(list(self.widths.values()), 1)
+        weights = dict(zip(self.widths, columns, strict=True))
         if batch.complete(features):
             share = self.linear.bias / len(features)
-            unimodal = {m: F.linear(z, self.weight(m), share) for m, z in features.items()}
+            unimodal = {m: F.linear(z, weights[m], share) for m, z in features.items()}
         else:
             masks = {m: batch.mask(m).to(z.dtype)[:, None] for m, z in features.items()}
             there = torch.stack(list(masks.values())).sum(0).clamp(min=1)
             unimodal = {
-                m: (F.linear(z, self.weight(m)) + self.linear.bias / there) * masks[m]
+                m: (F.linear(z, weights[m]) + self.linear.bias / there) * masks[m]
                 for m, z in features.items()
             }
         return unimodal, _sum(unimodal)
