@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from equimodal.testing import Workers
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import what lies in fixtures/
+# A shell that starts the tests in the background lets them ignore Ctrl-C; those of interruption need Python's handler.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).parents[1] / "../shared/data"
 
