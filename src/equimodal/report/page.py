@@ -157,11 +157,19 @@ class Figure:
 class Side:
     """Parts that stand side by side where there is room for it."""
 
-    parts: Sequence[Part]
+    parts: Sequence[Any]
+
+    def shared(self) -> Figure | None:
+        """The first of several figures if all say the same of what to see and how: it is said once."""
+        figures = [part for part in self.parts if isinstance(part, Figure)]
+        if len(figures) < 2 or len(figures) < len(self.parts):
+            return None
+        alike = {(figure.see, figure.how) for figure in figures}
+        return figures[0] if len(alike) == 1 else None
 
 
 Part = Prose | Points | Code | Table | Figure | Side
-"""What stands in a section; a package may add its own, which needs a template of its name in `html`."""
+"""What stands in a section. A part of another kind needs `table()`, and a macro of its name in `templates/parts.html`."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@
       gridcolor: c.line, linecolor: c.line, zerolinecolor: c.line, tickcolor: c.line, automargin: true,
       title: { standoff: 8, font: { color: c.quiet, size: 13 } }, tickfont: { color: c.quiet, size: 12 },
     };
-    const scale = [[0, c.paper], [1, "#0072b2"]];
+    const scale = [[0, c.paper], [1, c.paper === LIGHT.paper ? "#0072b2" : "#2b84c6"]];
     return {
       layout: {
         paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
@@ -41,14 +41,25 @@
   const layout = (spec, c) => ({
     height: 340, dragmode: touch ? false : "zoom", ...structuredClone(spec.layout), template: theme(c),
   });
+  // The palette, lighter on a dark page; numbers in the cells of a matrix, only where they have room.
+  const BRIGHT = { "#0072b2": "#4ba3e3", "#d55e00": "#f08445", "#009e73": "#2fbf95", "#cc79a7": "#de9cc0" };
+  const dark = (c) => c.paper !== LIGHT.paper;
+  const recoloured = (data, c) => (dark(c)
+    ? JSON.parse(JSON.stringify(data).replace(/#[0-9a-f]{6}/g, (colour) => BRIGHT[colour] || colour)) : structuredClone(data));
+  const traces = (spec, width, c) => recoloured(spec.data, c).map((trace) =>
+    trace.type === "heatmap" && (width - 80) / trace.x.length < 34 ? { ...trace, texttemplate: "" } : trace);
   const draw = (figure, c = colours()) => {
     const { spec } = read(figure);
+    const drawing = figure.querySelector(".drawing");
     Plotly.react(
-      figure.querySelector(".drawing"), structuredClone(spec.data), layout(spec, c),
+      drawing, traces(spec, drawing.clientWidth || 640, c), layout(spec, c),
       { responsive: true, displayModeBar: false, displaylogo: false, showTips: false },
     ).then(() => figure.setAttribute("data-drawn", ""));
   };
-  const drawIn = (root) => all("figure.plot", root).forEach((figure) => draw(figure));
+  const drawIn = (root) => {
+    all("figure.plot", root).forEach((figure) => draw(figure));
+    clouds.filter(({ canvas }) => root.contains(canvas)).forEach((cloud) => drawCloud(cloud));
+  };
   const shown = () => all("figure.plot").filter((figure) => figure.offsetParent);
 
   // Something to take away, made where the reader is.
@@ -86,6 +97,49 @@
     const name = () => read(figure).title.replace(/[^\p{L}\p{N}]+/gu, "-").toLowerCase();
     all("[data-take]", figure).forEach((b) => b.addEventListener("click", () => take[b.dataset.take](figure, name())));
   });
+
+  // Point clouds turn under the pointer and the arrow keys; what is nearer is darker and larger.
+  const clouds = all("canvas.cloud").map((canvas) => {
+    const bytes = atob(canvas.dataset.points);
+    const coordinates = Int8Array.from(bytes, (c) => c.charCodeAt(0));
+    const view = { canvas, coordinates, yaw: 0.6, pitch: 0.35 };
+    const turn = (yaw, pitch) => {
+      view.yaw += yaw;
+      view.pitch = Math.max(-1.5, Math.min(1.5, view.pitch + pitch));
+      drawCloud(view);
+    };
+    canvas.addEventListener("pointerdown", (event) => canvas.setPointerCapture(event.pointerId));
+    canvas.addEventListener("pointermove", (event) => event.buttons && turn(event.movementX / 80, event.movementY / 80));
+    canvas.addEventListener("keydown", (event) => {
+      const to = { ArrowLeft: [-0.2, 0], ArrowRight: [0.2, 0], ArrowUp: [0, -0.2], ArrowDown: [0, 0.2] }[event.key];
+      if (!to) return;
+      event.preventDefault();
+      turn(...to);
+    });
+    return view;
+  });
+  const drawCloud = ({ canvas, coordinates, yaw, pitch }, ink = css("--accent")) => {
+    const ratio = devicePixelRatio || 1, size = Math.round((canvas.clientWidth || 164) * ratio);
+    canvas.width = canvas.height = size;
+    const context = canvas.getContext("2d");
+    const [cy, sy, cp, sp] = [Math.cos(yaw), Math.sin(yaw), Math.cos(pitch), Math.sin(pitch)];
+    const points = [];
+    for (let i = 0; i < coordinates.length; i += 3) {
+      const [x, y, z] = [coordinates[i] / 127, coordinates[i + 1] / 127, coordinates[i + 2] / 127];
+      const across = cy * x + sy * z, depth = cy * z - sy * x;
+      points.push([across, cp * y - sp * depth, sp * y + cp * depth]);
+    }
+    points.sort((a, b) => a[2] - b[2]);
+    context.fillStyle = ink;
+    for (const [x, y, z] of points) {
+      const near = Math.max(0, Math.min(1, (z + 1.2) / 2.4)), r = (0.9 + 1.3 * near) * ratio;
+      context.globalAlpha = 0.25 + 0.75 * near;
+      context.beginPath();
+      context.arc(size / 2 + x * size * 0.36, size / 2 - y * size * 0.36, r, 0, 7);
+      context.fill();
+    }
+    canvas.setAttribute("data-drawn", "");
+  };
 
   // Sections as tabs: one stop for the tab key, arrows between them, the address names the open one.
   const tabs = all("[role=tab]");
@@ -143,7 +197,14 @@
     });
   });
 
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => shown().forEach((figure) => draw(figure)));
-  addEventListener("beforeprint", () => all("figure.plot").forEach((figure) => draw(figure, LIGHT)));
-  addEventListener("afterprint", () => shown().forEach((figure) => draw(figure)));
+  const again = () => {
+    shown().forEach((figure) => draw(figure));
+    clouds.forEach((cloud) => drawCloud(cloud));
+  };
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  addEventListener("beforeprint", () => {
+    all("figure.plot").forEach((figure) => draw(figure, LIGHT));
+    clouds.forEach((cloud) => drawCloud(cloud, "#0a5c91"));
+  });
+  addEventListener("afterprint", again);
 })();
