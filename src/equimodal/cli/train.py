@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from ..training.folder import RunFolder
 from ..training.settings import NEUTRAL, Settings, read_toml
 from .options import Options
+from .report import written
 
 __all__ = ["predict", "run_name", "settings", "stored", "train"]
 
@@ -35,7 +36,7 @@ def train(
 
     Options override the experiment file, which overrides what the data set suggests (some name their own number of epochs
     or learning rate), which overrides the defaults below. The run folder holds config.toml (all settings as they came
-    out), metrics.jsonl (a line per epoch), results.json, predictions.parquet and checkpoint/. Learning rates have no
+    out), metrics.jsonl (a line per epoch), results.json, predictions.parquet, checkpoint/ and report.html. Learning rates have no
     unit; sizes count samples, lengths count epochs, and only --checkpoint-every knows seconds.
 
     Args:
@@ -123,6 +124,7 @@ def _train(chosen: Settings, folder: Path, *, resume: bool, overwrite: bool) -> 
         raise KeyboardInterrupt(_how_to_go_on(folder)) from None
     results(done.results)
     print_text(f"Run folder: {folder}")
+    print_text(written([folder]))
 
 
 def _how_to_go_on(folder: Path) -> str:

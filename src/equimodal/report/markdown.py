@@ -64,11 +64,13 @@ def table(found: Table) -> str:
 
 
 def _cell(text: str | None) -> str:
-    return _text(text or "").replace("|", "\\|")
+    return _inline(text or "").replace("|", "\\|")
 
 
 def _text(text: str) -> str:
-    """Text that no renderer takes for markup."""
-    flat = " ".join(text.split())
-    escaped = re.sub(r"([\\`*_\[\]<>~$])", r"\\\1", flat)
-    return re.sub(r"^([#+-]|\d+[.)])", r"\\\1", escaped)
+    """A paragraph that no renderer takes for markup."""
+    return re.sub(r"^(\d*)([#+.)-])(?=\s|$)", r"\1\\\2", _inline(text))
+
+
+def _inline(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]<>~$&])", r"\\\1", " ".join(text.split()))

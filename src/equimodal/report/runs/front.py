@@ -15,6 +15,10 @@ from .record import Record
 __all__ = ["alone", "front", "reference", "together"]
 
 PERCENT = "{:.1%}"
+UNKNOWN = (
+    "What each modality could reach is not known: train each alone (equimodal train ... --modalities NAME) and name these "
+    "runs as well"
+)
 
 
 def together(runs: Sequence[Record]) -> list[Record]:
@@ -128,6 +132,8 @@ def _findings(
             found.setdefault(statement, []).append((subject, evidence))
     return [
         (f"{statement}: {', '.join(subject for subject, _ in of)}.", _evidence(of))
+        if statement != UNKNOWN
+        else (f"{statement}.", _evidence(of))
         for statement, of in found.items()
     ]
 
@@ -145,7 +151,7 @@ def _finding(run: Record, name: str, ceiling: Record | None) -> tuple[str, str]:
     probe, decoupled = of.get("probe"), _percent(of["decoupled"])
     if ceiling is None:
         return (
-            "How much they could give is not known: train each alone (--modalities NAME) and name these runs as well",
+            UNKNOWN,
             f"decoupled {decoupled}, linear probe {_percent(probe)}",
         )
     best = ceiling.of(name).get("probe")

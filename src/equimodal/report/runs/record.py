@@ -39,15 +39,13 @@ class Said:
     def right(self, name: str = FUSED) -> NDArray[np.bool_]:
         """[N]: whether the fused prediction, or that of a modality, is right; a missing modality is not."""
         values = self.fused if name == FUSED else self.modalities[name]
-        there = ~np.isnan(values).any(1)
         said = np.nan_to_num(values, nan=-1.0).argmax(1)
-        right: NDArray[np.bool_] = np.logical_and(there, said == self.target)
+        right: NDArray[np.bool_] = _whole(values) & np.equal(said, self.target)
         return right
 
     def present(self, name: str) -> NDArray[np.bool_]:
         """[N]: whether the sample has the modality."""
-        there: NDArray[np.bool_] = ~np.isnan(self.modalities[name]).any(1)
-        return there
+        return _whole(self.modalities[name])
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,11 @@ class Record:
         """The test figures of a modality."""
         found: Mapping[str, Any] = self.results["test"]["modalities"][modality]
         return found
+
+
+def _whole(probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
+    whole: NDArray[np.bool_] = np.logical_not(np.isnan(probabilities).any(axis=1))
+    return whole
 
 
 def read_all(folders: Sequence[Path]) -> list[Record]:

@@ -107,7 +107,7 @@ def disagreement(said: Said) -> NDArray[np.float64]:
     Source: Lin, "Divergence measures based on the Shannon entropy", IEEE Transactions on Information Theory 1991.
     """
     values = np.stack(list(said.modalities.values()))  # [M, N, C]
-    there = ~np.isnan(values).any(2)
+    there = np.logical_not(np.isnan(values).any(axis=2))
     count = there.sum(0)
     kept = np.where(there[..., None], values, 0.0)
     mean = kept.sum(0) / np.maximum(count, 1)[:, None]
