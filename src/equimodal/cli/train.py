@@ -30,6 +30,7 @@ def train(
     out: Annotated[Path | None, Parameter(show_default="runs/DATA-METHOD-SEED")] = None,
     resume: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
+    report: bool = True,
     options: Options = NOTHING_SAID,
 ) -> None:
     """Train a model, test it, and write everything to a run folder.
@@ -45,6 +46,7 @@ def train(
         out: run folder
         resume: run folder to go on with from its last checkpoint, with the settings that it began with
         overwrite: replace the run folder if it exists
+        report: write report.html at the end, if the extra `report` is installed
     """
     if resume is not None:
         _refuse_with_resume(data, config, out, overwrite, options)
@@ -52,7 +54,7 @@ def train(
     else:
         chosen = settings(data, config, options)
         folder = out or Path("runs") / run_name(chosen)
-    _train(chosen, folder, resume=resume is not None, overwrite=overwrite)
+    _train(chosen, folder, resume=resume is not None, overwrite=overwrite, report=report)
 
 
 def predict(
@@ -114,7 +116,7 @@ def _plain(text: str) -> str:
     return re.sub(r"[^\w.+=-]+", "_", text.replace("()", "").replace(" ", "")).strip("_.")
 
 
-def _train(chosen: Settings, folder: Path, *, resume: bool, overwrite: bool) -> None:
+def _train(chosen: Settings, folder: Path, *, resume: bool, overwrite: bool, report: bool) -> None:
     from ..report.text import Bar, print_text, results
     from ..training.run import train as run
 
@@ -124,7 +126,8 @@ def _train(chosen: Settings, folder: Path, *, resume: bool, overwrite: bool) -> 
         raise KeyboardInterrupt(_how_to_go_on(folder)) from None
     results(done.results)
     print_text(f"Run folder: {folder}")
-    print_text(written([folder]))
+    if report:
+        print_text(written([folder]))
 
 
 def _how_to_go_on(folder: Path) -> str:
