@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,6 +62,7 @@ def front(runs: Sequence[Record]) -> Section:
             Points(_findings(shown, ceilings)),
             _glance(shown, ceilings),
             _table(shown, ceilings),
+            *_over_seeds(shown),
         ],
     )
 
@@ -77,28 +79,34 @@ def _lead(runs: Sequence[Record]) -> str:
             f"with 95% confidence the accuracy lies between {found.low:.1%} and {found.high:.1%}."
         )
     first = reference(runs)
-    better = [run for run in runs if run is not first and _sure(run, first, above=True)]
-    worse = [run for run in runs if run is not first and _sure(run, first, above=False)]
-    said = [
-        f"{_listed(some)} {'is' if len(some) == 1 else 'are'} {word} than {first.name} on the same test samples"
-        for some, word in ((better, "better"), (worse, "worse"))
-        if some
-    ]
-    if not said:
+    apart = {run.name: _apart(run, first) for run in runs if run is not first}
+    sure = {name: found for name, found in apart.items() if found is not None and found.sure}
+    if not sure:
         return (
             f"No run differs from {first.name} by more than chance among the test samples allows."
         )
-    return "; ".join(said) + ". Another seed may give another order."
+    if len(sure) > 3:
+        better = [name for name, found in sure.items() if found.value > 0]
+        worse = [name for name in sure if name not in better]
+        said = [
+            f"{_listed(some)} {word} {first.name}"
+            for some, word in ((better, "above"), (worse, "below"))
+            if some
+        ]
+    else:
+        said = [_distance(name, found, first) for name, found in sure.items()]
+    return "; ".join(said) + ", on the same test samples. Another seed may give another order."
 
 
-def _listed(runs: Sequence[Record]) -> str:
-    *most, last = [run.name for run in runs]
-    return f"{', '.join(most)} and {last}" if most else last
+def _distance(name: str, apart: Interval, first: Record) -> str:
+    word, sign = ("above", 1) if apart.value > 0 else ("below", -1)
+    low, high = sorted((sign * apart.low, sign * apart.high))
+    return f"{name} is {Interval(sign * apart.value, low, high).text()} points {word} {first.name}"
 
 
-def _sure(run: Record, first: Record, *, above: bool) -> bool:
-    apart = _apart(run, first)
-    return apart is not None and apart.sure and (apart.value > 0) == above
+def _listed(names: Sequence[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last} are" if most else f"{last} is"
 
 
 def _apart(run: Record, first: Record) -> Interval | None:
@@ -240,8 +248,13 @@ def _table(runs: Sequence[Record], ceilings: Mapping[tuple[str, str], Record]) -
     return Table(
         columns,
         [_row(run, first, names, ceilings, several) for run in runs],
-        "Test accuracies; brackets hold 95% intervals over test samples. Ratio: how far one modality leads in training, "
-        "1 is level.",
+        "Test accuracies. "
+        + (
+            "Differences in points, with 95% intervals over test samples that allow for no more than one comparison. "
+            if several
+            else ""
+        )
+        + "Ratio: how far one modality leads in training, 1 is level.",
     )
 
 
@@ -270,6 +283,40 @@ def _difference(apart: Interval | None) -> Cell:
         return Cell(None)
     value, low, high = (f"{100 * v:+.1f}" for v in (apart.value, apart.low, apart.high))
     return Cell(apart.value, f"{value} [{low}, {high}]", strong=apart.sure)
+
+
+def _over_seeds(runs: Sequence[Record]) -> list[Table]:
+    """Mean and standard deviation of runs that differ in nothing but the seed; empty where there are none."""
+    groups: dict[str, list[Record]] = {}
+    for run in runs:
+        groups.setdefault(repr(run.settings.changed(seed=0)), []).append(run)
+    several = [group for group in groups.values() if len(group) > 1]
+    if not several:
+        return []
+    names = list(dict.fromkeys(name for run in runs for name in run.modalities))
+    rows = []
+    for group in several:
+        row: list[Any] = [_labelled(group[0]), len(group)]
+        row.append(_spread([run.results["test"]["fused"]["accuracy"] for run in group]))
+        for name in names:
+            of = [run.results["test"]["modalities"].get(name, {}) for run in group]
+            row += [_spread([one.get(what) for one in of]) for what in ("decoupled", "probe")]
+        rows.append(row)
+    columns = [Column("method"), Column("seeds"), Column("fused")]
+    columns += [Column(f"{name} {what}") for name in names for what in ("decoupled", "probe")]
+    return [
+        Table(
+            columns, rows, "Mean and standard deviation over runs that differ in the seed alone, %."
+        )
+    ]
+
+
+def _spread(values: Sequence[float | None]) -> Cell:
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return Cell(None)
+    mean = statistics.fmean(known)
+    return Cell(mean, f"{100 * mean:.1f} ± {100 * statistics.stdev(known):.1f}")
 
 
 def _labelled(run: Record) -> str:
