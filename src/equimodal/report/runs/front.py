@@ -16,10 +16,15 @@ from .record import Record
 __all__ = ["alone", "front", "reference", "together"]
 
 PERCENT = "{:.1%}"
+LAZY = "Under-trained, alone the encoder learns more"
+BETTER = "Learns more than it does alone"
+LEVEL = "No difference from the same modality trained alone that is beyond chance"
+UNPROBED = "Not probed, so that an encoder cannot be told from its part of the head"
 UNKNOWN = (
     "What each modality could reach is not known: train each alone (equimodal train ... --modalities NAME) and name these "
     "runs as well"
 )
+STATEMENTS = (LAZY, BETTER, LEVEL, UNPROBED, UNKNOWN)
 
 
 def together(runs: Sequence[Record]) -> list[Record]:
@@ -142,7 +147,7 @@ def _findings(
         (f"{statement}: {', '.join(subject for subject, _ in of)}.", _evidence(of))
         if statement != UNKNOWN
         else (f"{statement}.", _evidence(of))
-        for statement, of in found.items()
+        for statement, of in sorted(found.items(), key=lambda item: STATEMENTS.index(item[0]))
     ]
 
 
@@ -164,14 +169,14 @@ def _finding(run: Record, name: str, ceiling: Record | None) -> tuple[str, str]:
         )
     best = ceiling.of(name).get("probe")
     if probe is None or best is None:
-        return "Not probed, so that an encoder cannot be told from its part of the head", decoupled
+        return UNPROBED, decoupled
     apart = _gap(best, probe, int(of["samples"]), ceiling.samples)
     evidence = f"linear probe {_percent(probe)}, of its encoder trained alone {_percent(best)}, difference {apart.text()} points"
     if not apart.sure:
-        return "No difference from the same modality trained alone that is beyond chance", evidence
+        return LEVEL, evidence
     if apart.value > 0:
-        return "Under-trained: alone the encoder learns more", evidence
-    return "Learns more than it does alone", evidence
+        return LAZY, evidence
+    return BETTER, evidence
 
 
 def _gap(best: float, probe: float, samples: int, others: int) -> Interval:
@@ -193,24 +198,27 @@ def _glance(runs: Sequence[Record], ceilings: Mapping[tuple[str, str], Record]) 
     names = list(dict.fromkeys(name for run in runs for name in run.modalities))
     rows = [(name, run) for name in names for run in runs if name in run.modalities]
     found: dict[str, list[Interval | None]] = {
-        "trained alone": [],
-        "linear probe": [],
-        "decoupled": [],
+        "probe, trained alone": [],
+        "probe, in this model": [],
+        "logits, trained alone": [],
+        "logits, in this model": [],
     }
     for name, run in rows:
         ceiling, of = ceilings.get((run.settings.data, name)), run.of(name)
-        best = ceiling.results["test"]["fused"]["accuracy"] if ceiling else None
-        found["trained alone"].append(_interval(best, ceiling.samples if ceiling else 0))
-        found["linear probe"].append(_interval(of.get("probe"), of["samples"]))
-        found["decoupled"].append(_interval(of["decoupled"], of["samples"]))
+        best = ceiling.of(name) if ceiling else {"samples": 0}
+        for model, figures in (("trained alone", best), ("in this model", of)):
+            for what, figure in (("probe", "probe"), ("logits", "decoupled")):
+                interval = _interval(figures.get(figure), figures["samples"])
+                found[f"{what}, {model}"].append(interval)
     return points(
         "The imbalance at a glance",
-        "The further a modality's probe lies below the same modality trained alone, the lazier it is in this model."
+        "The further a modality's probe in this model lies below the probe of its encoder trained alone, the more it was left "
+        "behind; a gap between the logits alone is the head's."
         if ceilings
         else "A modality far to the left of the others is the weak one here; whether it is lazy or has little to give, "
         "only training it alone can tell.",
-        "Test accuracy with 95% Wilson intervals over test samples. Decoupled: the modality's own logits in the trained "
-        "model. Linear probe: logistic regression on its frozen features."
+        "Test accuracy with 95% Wilson intervals over test samples. Logits: the modality's own, decoupled from the others. "
+        "Probe: logistic regression on the frozen features of its encoder."
         + (" Trained alone: the same encoder with no other modality." if ceilings else ""),
         [f"{name} · {run.name}" if len(runs) > 1 else name for name, run in rows],
         [
