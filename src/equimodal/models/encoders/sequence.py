@@ -12,34 +12,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ...core.batch import Input, Padded
-from ...errors import ConfigError, DataError
+from ...core.batch import Input
+from ...errors import ConfigError
 from ._check import positive
 from ._norm import StepNorm, project
+from ._steps import kept, steps_of, there
 
 __all__ = ["GRU", "Conv1d"]
-
-
-def _sequences(encoder: str, value: Input, channels: int) -> tuple[Tensor, Tensor | None]:
-    """Values [B, T, channels] and lengths [B], or None where every step is there."""
-    values = value.values if isinstance(value, Padded) else value
-    if values.ndim != 3 or values.shape[2] != channels or values.shape[1] == 0:
-        raise DataError(
-            f"{encoder} reads [B, T, {channels}] with T of at least 1, but the input has shape {list(values.shape)}."
-        )
-    return values, value.lengths if isinstance(value, Padded) else None
-
-
-def _there(steps: Tensor, lengths: Tensor | None) -> Tensor | None:
-    """[B, T] booleans: which steps are there; None for all."""
-    if lengths is None:
-        return None
-    return torch.arange(steps.shape[1], device=lengths.device) < lengths[:, None]
-
-
-def _kept(steps: Tensor, there: Tensor | None) -> Tensor:
-    """The steps [B, T, C] with zeros for those that are not there."""
-    return steps if there is None else steps.masked_fill(~there[..., None], 0)
 
 
 class Conv1d(nn.Module):
@@ -80,15 +59,15 @@ class Conv1d(nn.Module):
         self.project = project(hidden, width)
 
     def forward(self, sequences: Input) -> Tensor:
-        x, lengths = _sequences("conv1d", sequences, self.channels)
-        there = _there(x, lengths)
+        x, lengths = steps_of("conv1d", sequences, self.channels)
+        mask = there(x, lengths)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = convolution(_kept(x, there).transpose(1, 2)).transpose(1, 2)
+            x = convolution(kept(x, mask).transpose(1, 2)).transpose(1, 2)
             lengths = None if lengths is None else (lengths + 1) // 2
-            there = _there(x, lengths)
-            x = norm(x, there).relu()
+            mask = there(x, lengths)
+            x = norm(x, mask).relu()
         # After ReLU zero is the least that a step can be, so what is not there is never the maximum.
-        features: Tensor = self.project(_kept(x, there).amax(1))
+        features: Tensor = self.project(kept(x, mask).amax(1))
         return features
 
 
@@ -117,7 +96,7 @@ class GRU(nn.Module):
         self.unit = nn.GRU(channels, width, layers, batch_first=True)
 
     def forward(self, sequences: Input) -> Tensor:
-        x, lengths = _sequences("gru", sequences, self.channels)
+        x, lengths = steps_of("gru", sequences, self.channels)
         states: Tensor = self.unit(x)[0]
         if lengths is None:
             return states[:, -1]
