@@ -185,7 +185,7 @@ class Wav2Vec2(nn.Module):
         states: Tensor = self.model(values, attention_mask=told).last_hidden_state
         if lengths is None:
             return states.mean(1)
-        frames = self.model._get_feat_extract_output_lengths(lengths).clamp(min=1)
+        frames: Tensor = self.model._get_feat_extract_output_lengths(lengths).clamp(min=1)
         return kept(states, there(states, frames)).sum(1) / frames[:, None]
 
 

@@ -138,7 +138,8 @@ class _ResNet(nn.Module):
         if images.ndim == 4:
             return self.maps(images).mean((2, 3))
         each = self.maps(images.flatten(0, 1)).mean((2, 3)).unflatten(0, images.shape[:2])
-        return each.mean(1) if self.pool == "mean" else each.amax(1)
+        features: Tensor = each.mean(1) if self.pool == "mean" else each.amax(1)
+        return features
 
 
 class ResNet18(_ResNet):
