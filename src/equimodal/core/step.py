@@ -133,6 +133,15 @@ class Step:
             return total / count.clamp(min=1)
         return total / max(count, 1)
 
+    def loss(self, prediction: Tensor, modality: str | None = None) -> Tensor:
+        """The task's loss of predictions [B, C], its `mean` over the global batch or over the samples with a modality."""
+        size = len(self.batch)
+        count = self.counts.get(modality or "", size)
+        complete = modality is None or self.batch.complete([modality])
+        if complete and count == size > 0 and distributed.processes() == 1:
+            return self.task.mean_loss(prediction, self.target)
+        return self.mean(self.task.loss(prediction, self.target), modality)
+
     def _share(self) -> float:
         return len(self.batch) / self.counts.get("", len(self.batch))
 

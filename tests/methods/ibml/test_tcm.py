@@ -27,9 +27,8 @@ def recorded(
     encoders: dict[str, nn.Module] = {n: nn.Identity() for n in NAMES[: len(rho)]}
     learner = learner_of(method, encoders, samples)
     confidence = torch.tensor(rho, dtype=torch.float64)[:, None] / samples
-    method.record.confidence.copy_(confidence.expand(-1, samples))
-    if correct is not None:
-        method.record.correct.copy_(correct)
+    sign = 1 if correct is None else torch.where(correct, 1, -1)  # negative where it was wrong
+    method.record.said.copy_(confidence.expand(-1, samples) * sign)
     return learner
 
 
@@ -167,7 +166,7 @@ class Words(nn.Module):
 def test_tokens_get_noise_after_the_embedding_and_still_train_it() -> None:
     method = TCM(strength=2.0)
     learner = learner_of(method, {"a": Words(), "b": nn.Identity()}, 6)
-    method.record.confidence[1] = 0
+    method.record.said[1] = 0
     ids = torch.randint(7, (6, 4))
     batch = batch_of({"a": ids, "b": torch.randn(6, 3).double()})
     words = learner.model.encoders["a"]

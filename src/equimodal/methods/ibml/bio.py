@@ -34,7 +34,7 @@ from torch import Tensor
 from ...core import DataInfo, Epoch, Gradients, Losses, Method, Output, Step
 from ...errors import ConfigError
 from ._options import one_of
-from .record import Record, presence, scores
+from .record import Record, scores
 
 if TYPE_CHECKING:
     from ...models.multimodal import Multimodal
@@ -84,19 +84,19 @@ class BIO(Method):
 
     def losses(self, losses: Losses, output: Output, step: Step) -> Losses:
         modalities, confidence = self._confidence(output, step)
-        rho, mean = scores(confidence, presence(step.batch, modalities))
+        rho, mean = scores(confidence, modalities, step.batch)
         lazy = (rho < (1 - self.margin) * mean).to(rho.dtype)
-        for m, score, indicator in zip(modalities, rho, lazy, strict=True):
+        indicators = dict(zip(modalities, lazy.unbind(), strict=True))
+        for m, score in zip(modalities, rho.unbind(), strict=True):
             step.note(f"bio/rho/{m}", score)
-            step.note(f"bio/lazy/{m}", indicator)
-        count = lazy.sum().clamp(min=1)
-        weight = count if self.fusion_weight == "lazy_count" else torch.ones_like(count)
-        indicators = dict(zip(modalities, lazy, strict=True))
+            step.note(f"bio/lazy/{m}", indicators[m])
         own = {
-            f"bio/{m}": indicators[m] * step.mean(step.task.loss(logits, step.target), m)
+            f"bio/{m}": indicators[m] * step.loss(logits, m)
             for m, logits in output.unimodal.items()
         }
-        return {**losses, "task": weight * losses["task"], **own}
+        if self.fusion_weight == "one":
+            return {**losses, **own}
+        return {**losses, "task": lazy.sum().clamp(min=1) * losses["task"], **own}
 
     def observe(self, output: Output, grads: Gradients, step: Step) -> None:
         if self.scores == "recorded":

@@ -12,7 +12,15 @@ from ... import distributed
 from ...core import Input, Padded, TokenEncoder
 from ...errors import DataError
 
-__all__ = ["embedding", "rows_of", "spread", "valid", "values_of", "with_values"]
+__all__ = [
+    "embedding",
+    "known_to_be_zero",
+    "rows_of",
+    "spread",
+    "valid",
+    "values_of",
+    "with_values",
+]
 
 
 def values_of(value: Input) -> Tensor:
@@ -88,6 +96,11 @@ def spread(values: Tensor, there: Tensor, per: str, complete: bool = False) -> T
     shape = values.shape[there.ndim :] if per == "feature" else ()
     deviation: Tensor = (squares / (count - 1).clamp(min=1)).sqrt()
     return deviation.reshape(shape).to(values.dtype)
+
+
+def known_to_be_zero(rate: Tensor) -> bool:
+    """Whether a rate [] is 0 as far as one can tell without waiting; all processes have the same."""
+    return rate.device.type == "cpu" and not bool(rate)
 
 
 def rows_of(chosen: Tensor) -> Tensor:

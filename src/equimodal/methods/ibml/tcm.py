@@ -33,8 +33,8 @@ from torch import Tensor
 
 from ...core import Batch, DataInfo, Epoch, Gradients, Input, Method, Output, Step
 from ._options import at_least, one_of
-from .elements import embedding, rows_of, spread, valid, values_of, with_values
-from .record import Record, presence, scores
+from .elements import embedding, known_to_be_zero, rows_of, spread, valid, values_of, with_values
+from .record import Record, scores
 
 if TYPE_CHECKING:
     from ...models.multimodal import Multimodal
@@ -77,16 +77,16 @@ class TCM(Method):
 
     def inputs(self, batch: Batch, step: Step) -> Batch:
         confidence, correct = self.record.read(batch)
-        present = presence(batch, self.record.modalities)
-        rho, mean = scores(confidence, present)
+        modalities = self.record.modalities
+        rho, mean = scores(confidence, modalities, batch)
         advantage = rho / mean.clamp(min=torch.finfo(mean.dtype).tiny)
         rates = torch.where(rho > mean, advantage.clamp(max=self.strength) / self.strength, 0)
         changed = dict(batch.inputs)
-        for i, m in enumerate(self.record.modalities):
-            step.note(f"tcm/rate/{m}", rates[i])
+        for m, rate, right in zip(modalities, rates.unbind(), correct, strict=True):
+            step.note(f"tcm/rate/{m}", rate)
             if m in batch.inputs:
                 value = self._continuous(m, batch.inputs[m], step)
-                changed[m] = self._noised(m, value, rates[i], correct[i], present[i], step)
+                changed[m] = self._noised(m, value, rate, right, step)
         return batch.with_inputs(changed)
 
     def observe(self, output: Output, grads: Gradients, step: Step) -> None:
@@ -100,10 +100,11 @@ class TCM(Method):
         embed = embedding(m, value, step.model.encoders[m])
         return with_values(value, embed(values_of(value)))
 
-    def _noised(
-        self, m: str, value: Input, rate: Tensor, correct: Tensor, present: Tensor, step: Step
-    ) -> Input:
-        values, there = values_of(value), valid(value, present)
+    def _noised(self, m: str, value: Input, rate: Tensor, correct: Tensor, step: Step) -> Input:
+        if known_to_be_zero(rate):
+            return value
+        values, present = values_of(value), step.batch.mask(m)
+        there = valid(value, present)
         generator, device = step.generator(f"tcm/{m}", per_process=True), values.device
         draws = torch.rand(len(values), generator=generator, device=device, dtype=rate.dtype)
         chosen = correct & present & (draws < rate)
@@ -111,9 +112,9 @@ class TCM(Method):
         part = values[rows]
         shape = part.shape if self.noise == "independent" else part.shape[1:]
         noise = torch.randn(shape, generator=generator, device=device, dtype=values.dtype)
-        where = there[rows] & chosen[rows].reshape(-1, *[1] * (there.ndim - 1))
-        where = where.reshape(*where.shape, *[1] * (values.ndim - where.ndim))
         complete = there.ndim == 1 and step.batch.complete([m])
-        deviation = spread(values, there, self.per, complete)
-        noised = torch.where(where, part + deviation * noise, part)
-        return with_values(value, values.index_copy(0, rows, noised))
+        noise = noise * spread(values, there, self.per, complete)
+        if there.ndim > 1 or device.type != "cpu":  # else the rows are those, and whole
+            where = there[rows] & chosen[rows].reshape(-1, *[1] * (there.ndim - 1))
+            noise = noise * where.reshape(*where.shape, *[1] * (values.ndim - where.ndim))
+        return with_values(value, values.index_add(0, rows, noise.expand_as(part)))
