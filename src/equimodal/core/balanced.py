@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -210,8 +211,7 @@ class Balanced(nn.Module):
         step = replace(step, batch=Batch.concatenate(parts.batches))
         rows = parts.rows or {TOTAL: self._named([p.grad for p in self._trainable.values()])}
         made = Gradients({n: self._averaged(row) for n, row in rows.items()}, self._names)
-        # A host may still be inside its autocast here; products of gradients are not for bfloat16.
-        with torch.no_grad(), torch.autocast(step.batch.device.type, enabled=False):
+        with torch.no_grad(), _full_precision(step.batch.device):
             gradients = self.method.gradients(made, output, step)
             self.method.observe(output, gradients, step)
         if gradients is made and not parts.rows and distributed.processes() == 1:
@@ -249,6 +249,13 @@ class Balanced(nn.Module):
                 f"The optimiser lacks the method's parameter {forgotten[0]!r}: "
                 "build it from learner.parameters(), not from model.parameters()."
             )
+
+
+def _full_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """A host may still be inside its autocast; products of gradients are not for bfloat16."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return contextlib.nullcontext()
 
 
 class _Parts:

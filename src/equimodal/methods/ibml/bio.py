@@ -34,7 +34,7 @@ from torch import Tensor
 from ...core import DataInfo, Epoch, Gradients, Losses, Method, Output, Step
 from ...errors import ConfigError
 from ._options import one_of
-from .record import Record, scores
+from .record import Record, known_to_be_zero, scores
 
 if TYPE_CHECKING:
     from ...models.multimodal import Multimodal
@@ -91,12 +91,18 @@ class BIO(Method):
             step.note(f"bio/rho/{m}", score)
             step.note(f"bio/lazy/{m}", indicators[m])
         own = {
-            f"bio/{m}": indicators[m] * step.loss(logits, m)
+            f"bio/{m}": self._own(indicators[m], m, logits, step)
             for m, logits in output.unimodal.items()
         }
         if self.fusion_weight == "one":
             return {**losses, **own}
         return {**losses, "task": lazy.sum().clamp(min=1) * losses["task"], **own}
+
+    @staticmethod
+    def _own(indicator: Tensor, m: str, logits: Tensor, step: Step) -> Tensor:
+        if known_to_be_zero(indicator):
+            return indicator
+        return indicator * step.loss(logits, m)
 
     def observe(self, output: Output, grads: Gradients, step: Step) -> None:
         if self.scores == "recorded":

@@ -14,7 +14,6 @@ from ...errors import DataError
 
 __all__ = [
     "embedding",
-    "known_to_be_zero",
     "rows_of",
     "spread",
     "valid",
@@ -96,11 +95,6 @@ def spread(values: Tensor, there: Tensor, per: str, complete: bool = False) -> T
     shape = values.shape[there.ndim :] if per == "feature" else ()
     deviation: Tensor = (squares / (count - 1).clamp(min=1)).sqrt()
     return deviation.reshape(shape).to(values.dtype)
-
-
-def known_to_be_zero(rate: Tensor) -> bool:
-    """Whether a rate [] is 0 as far as one can tell without waiting; all processes have the same."""
-    return rate.device.type == "cpu" and not bool(rate)
 
 
 def rows_of(chosen: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from ... import distributed
 from ...core import Batch, DataInfo, Output, Step
 from ...errors import ConfigError, DataError
 
-__all__ = ["Record", "presence", "scores"]
+__all__ = ["Record", "known_to_be_zero", "presence", "scores"]
 
 
 class Record(nn.Module):
@@ -65,37 +65,33 @@ class Record(nn.Module):
 
     def write(self, output: Output, step: Step) -> None:
         """What a step's output says of its samples; modalities that it or the sample lacks are left as they are."""
-        rows, index = distributed.gather(self._now(output, step)), self._index(step.batch)
-        index = distributed.gather(index)
+        index = distributed.gather(self._index(step.batch))
+        complete = distributed.processes() == 1 and _complete(output, step.batch, self.modalities)
+        now = self._judged(output, step) if complete else self._judged_where_present(output, step)
         if not _distinct(index):
             # The same values wherever a sample occurs: then the order of writing does not matter.
             order = index.sort(stable=True)
-            rows = rows[order.indices[torch.searchsorted(order.values, index, right=True) - 1]]
-        now = rows.T
-        if not self._complete(output, step.batch):
+            now = now[:, order.indices[torch.searchsorted(order.values, index, right=True) - 1]]
+        if not complete:
             now = torch.where(now.isnan(), self.said_now.index_select(1, index), now)
         self.said_now.index_copy_(1, index, now)
 
-    def _now(self, output: Output, step: Step) -> Tensor:
-        """[B, M]: π where the prediction is right, -π where it is wrong, NaN where there is no prediction."""
-        nothing = output.fused.new_zeros(())
-        logits = [output.unimodal.get(m, nothing.expand_as(output.fused)) for m in self.modalities]
-        # All modalities at once.
-        stacked, target = torch.cat(logits), step.target.repeat(len(logits))
+    def _judged(self, output: Output, step: Step) -> Tensor:
+        """[modalities of the output, B]: π where a prediction is right, -π where it is wrong."""
+        logits = [output.unimodal[m] for m in self.modalities if m in output.unimodal]
+        stacked = torch.cat(logits)
+        target = step.target.expand(len(logits), -1).flatten()
         confidence = step.task.confidence(stacked, target).to(self.said.dtype)
-        said = torch.where(step.task.correct(stacked, target), confidence, -confidence)
-        said = said.view(len(logits), -1)
-        if not self._complete(output, step.batch):
-            there = presence(step.batch, self.modalities)
-            spoke = [m in output.unimodal for m in self.modalities]
-            there = there & torch.tensor(spoke, device=there.device)[:, None]
-            said = said.masked_fill(~there, torch.nan)
-        return said.T
+        judged = torch.where(step.task.correct(stacked, target), confidence, -confidence)
+        return judged.view(len(logits), -1)
 
-    def _complete(self, output: Output, batch: Batch) -> bool:
-        """Whether it is known without asking that every sample in every process has a prediction of every modality."""
-        spoke = len(output.unimodal) == len(self.modalities)
-        return spoke and batch.complete(self.modalities) and distributed.processes() == 1
+    def _judged_where_present(self, output: Output, step: Step) -> Tensor:
+        """[M, samples of all processes]: the same, NaN where there is no prediction."""
+        there = [i for i, m in enumerate(self.modalities) if m in output.unimodal]
+        judged = self.said.new_full((len(self.modalities), len(step.batch)), torch.nan)
+        judged[there] = self._judged(output, step)
+        judged.masked_fill_(~presence(step.batch, self.modalities), torch.nan)
+        return distributed.gather(judged.T).T
 
     def _index(self, batch: Batch) -> Tensor:
         index = batch.index
@@ -115,9 +111,19 @@ class Record(nn.Module):
         return index
 
 
+def _complete(output: Output, batch: Batch, modalities: Sequence[str]) -> bool:
+    """Whether every sample has a prediction of every modality; known without asking the device."""
+    return len(output.unimodal) == len(modalities) and batch.complete(modalities)
+
+
 def _distinct(index: Tensor) -> bool:
     """Whether it is known without waiting for an accelerator that no sample occurs twice."""
     return index.device.type == "cpu" and len(set(index.tolist())) == len(index)
+
+
+def known_to_be_zero(value: Tensor) -> bool:
+    """Whether a number [], the same in all processes, is 0; where it takes waiting for an accelerator, no."""
+    return value.device.type == "cpu" and not bool(value)
 
 
 def presence(batch: Batch, modalities: Sequence[str]) -> Tensor:

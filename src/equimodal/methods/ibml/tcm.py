@@ -33,8 +33,8 @@ from torch import Tensor
 
 from ...core import Batch, DataInfo, Epoch, Gradients, Input, Method, Output, Step
 from ._options import at_least, one_of
-from .elements import embedding, known_to_be_zero, rows_of, spread, valid, values_of, with_values
-from .record import Record, scores
+from .elements import embedding, rows_of, spread, valid, values_of, with_values
+from .record import Record, known_to_be_zero, scores
 
 if TYPE_CHECKING:
     from ...models.multimodal import Multimodal
