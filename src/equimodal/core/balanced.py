@@ -6,7 +6,6 @@ import contextlib
 import functools
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +18,7 @@ from .evaluation import evaluating
 from .gradients import TOTAL, Gradients
 from .method import Method
 from .output import Losses, Output
-from .step import DataInfo, Epoch, Phase, Step
+from .step import DataInfo, Epoch, Phase, Step, Verdicts
 from .task import Classification, Task
 
 if TYPE_CHECKING:
@@ -131,15 +130,16 @@ class Balanced(nn.Module):
         counts = _counts(micro_batches)
         everyone = Phase(train=tuple(self.model.modalities))
         notes: dict[str, Tensor] = {}
+        memo: dict[str, tuple[object, Verdicts]] = {}
         found = []
         for phase in self.method.phases([everyone], epoch):
             for i, part in enumerate(micro_batches):
                 last = i == len(micro_batches) - 1
                 step = Step(
                     part, phase, self.model, self.task, epoch, number, number / of, last,
-                    counts, self.seed, 0, i, notes,
+                    counts, self.seed, 0, i, notes, memo,
                 )  # fmt: skip
-                found.append(replace(step, batch=self.method.inputs(part, step)))
+                found.append(step.but(batch=self.method.inputs(part, step)))
         return found
 
     def forward(self, step: Step) -> Output:
@@ -208,7 +208,8 @@ class Balanced(nn.Module):
     def _finish(self, step: Step) -> None:
         parts, self._parts = self._parts, _Parts()
         output = Output.concatenate(parts.outputs)
-        step = replace(step, batch=Batch.concatenate(parts.batches))
+        if len(parts.batches) > 1:
+            step = step.but(batch=Batch.concatenate(parts.batches))
         rows = parts.rows or {TOTAL: self._named([p.grad for p in self._trainable.values()])}
         made = Gradients({n: self._averaged(row) for n, row in rows.items()}, self._names)
         with torch.no_grad(), _full_precision(step.batch.device):

@@ -48,6 +48,7 @@ class Record(nn.Module):
         super().__init__()
         self.who, self.modalities = who, tuple(modalities)
         self.samples = data.need_samples(who)
+        self._checked: Tensor | None = None
         shape = len(self.modalities), self.samples
         for name in ("said", "said_now"):
             perfect = torch.ones(shape, dtype=torch.promote_types(like.dtype, torch.float32))
@@ -66,7 +67,8 @@ class Record(nn.Module):
     def write(self, output: Output, step: Step) -> None:
         """What a step's output says of its samples; modalities that it or the sample lacks are left as they are."""
         index = distributed.gather(self._index(step.batch))
-        complete = distributed.processes() == 1 and _complete(output, step.batch, self.modalities)
+        everyone = tuple(output.unimodal) == self.modalities and distributed.processes() == 1
+        complete = everyone and step.batch.complete(self.modalities)
         now = self._judged(output, step) if complete else self._judged_where_present(output, step)
         if not _distinct(index):
             # The same values wherever a sample occurs: then the order of writing does not matter.
@@ -78,16 +80,13 @@ class Record(nn.Module):
 
     def _judged(self, output: Output, step: Step) -> Tensor:
         """[modalities of the output, B]: π where a prediction is right, -π where it is wrong."""
-        logits = [output.unimodal[m] for m in self.modalities if m in output.unimodal]
-        stacked = torch.cat(logits)
-        target = step.target.expand(len(logits), -1).flatten()
-        confidence = step.task.confidence(stacked, target).to(self.said.dtype)
-        judged = torch.where(step.task.correct(stacked, target), confidence, -confidence)
-        return judged.view(len(logits), -1)
+        verdicts = step.verdicts(output)
+        confidence = verdicts.confidence.to(self.said.dtype)
+        return torch.where(verdicts.correct, confidence, -confidence)
 
     def _judged_where_present(self, output: Output, step: Step) -> Tensor:
         """[M, samples of all processes]: the same, NaN where there is no prediction."""
-        there = [i for i, m in enumerate(self.modalities) if m in output.unimodal]
+        there = [self.modalities.index(m) for m in output.unimodal]
         judged = self.said.new_full((len(self.modalities), len(step.batch)), torch.nan)
         judged[there] = self._judged(output, step)
         judged.masked_fill_(~presence(step.batch, self.modalities), torch.nan)
@@ -95,6 +94,8 @@ class Record(nn.Module):
 
     def _index(self, batch: Batch) -> Tensor:
         index = batch.index
+        if index is not None and index is self._checked:  # a step reads and writes by the same
+            return index
         if index is None:
             raise ConfigError(
                 f"{self.who} keeps a record per sample, but the batch does not say which samples it has: "
@@ -108,12 +109,8 @@ class Record(nn.Module):
                     f"{self.who} keeps a record of {self.samples} samples, 0 to {self.samples - 1}, but a batch has "
                     f"index {low} to {high}: say Balanced(..., samples=N) with the right N."
                 )
+        self._checked = index
         return index
-
-
-def _complete(output: Output, batch: Batch, modalities: Sequence[str]) -> bool:
-    """Whether every sample has a prediction of every modality; known without asking the device."""
-    return len(output.unimodal) == len(modalities) and batch.complete(modalities)
 
 
 def _distinct(index: Tensor) -> bool:
