@@ -105,9 +105,9 @@ def test_record_holds_the_confidences_by_index() -> None:
     # Sample 0 of the batch has index 1.
     truth = [[0.7861480416478738, 0.6926770395049779], [0.2683154674734019, 0.33462610536057236]]
     record = learner.method.record
-    confidence, correct = record.read(Batch(batch.inputs, batch.target, torch.arange(2)))
-    torch.testing.assert_close(confidence, f64(truth), atol=1e-15, rtol=0)
-    assert correct.tolist() == [[True, True], [False, False]]
+    said = record.read(Batch(batch.inputs, batch.target, torch.arange(2)))
+    torch.testing.assert_close(said.abs(), f64(truth), atol=1e-15, rtol=0)
+    assert said.signbit().tolist() == [[False, False], [True, True]]
 
 
 def test_a_sample_met_twice_is_judged_by_the_previous_epoch() -> None:

@@ -111,6 +111,6 @@ class BIO(Method):
     def _confidence(self, output: Output, step: Step) -> tuple[tuple[str, ...], Tensor]:
         """The modalities that are compared, and π [M, B]."""
         if self.scores == "recorded":
-            return self.record.modalities, self.record.read(step.batch)[0]
+            return self.record.modalities, self.record.read(step.batch).abs()
         pi = [step.task.confidence(g.detach(), step.target) for g in output.unimodal.values()]
         return output.modalities, torch.stack(pi)

@@ -58,11 +58,9 @@ class Record(nn.Module):
         """A new epoch begins: what this one said becomes what the previous one said."""
         self.said.copy_(self.said_now)
 
-    def read(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """π and correctness in the previous epoch, both [M, B]."""
-        index = self._index(batch)
-        said = self.said.index_select(1, index)
-        return said.abs(), ~said.signbit()  # π may be 0, and its sign is kept
+    def read(self, batch: Batch) -> Tensor:
+        """[M, B]: π in the previous epoch, with the sign bit (π may be 0) where the prediction was wrong."""
+        return self.said.index_select(1, self._index(batch))
 
     def write(self, output: Output, step: Step) -> None:
         """What a step's output says of its samples; modalities that it or the sample lacks are left as they are."""
