@@ -112,5 +112,4 @@ class BIO(Method):
         """The modalities that are compared, and π [M, B]."""
         if self.scores == "recorded":
             return self.record.modalities, self.record.read(step.batch).abs()
-        pi = [step.task.confidence(g.detach(), step.target) for g in output.unimodal.values()]
-        return output.modalities, torch.stack(pi)
+        return output.modalities, step.verdicts(output).confidence
