@@ -9,7 +9,7 @@ from ...errors import ConfigError, nearest
 
 __all__ = ["NAMES", "module"]
 
-NAMES = ("avmnist", "digits3d", "glioma", "mfeat", "mnist3d", "synthetic", "utd_mhad")
+NAMES = ("avmnist", "cremad", "digits3d", "glioma", "mfeat", "mnist3d", "synthetic", "utd_mhad")
 
 
 def module(name: str) -> ModuleType:

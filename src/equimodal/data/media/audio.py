@@ -31,7 +31,7 @@ FLOOR = 1e-7  # what is added before the logarithm of a magnitude
 
 @dataclass(frozen=True)
 class Audio(Reader):
-    """A recording as a waveform [T] or as a spectrogram [1, F, T] ([1, T, F] for fbank).
+    """A recording as a waveform [T] or as a spectrogram [1, F, T]; fbank is [1, T, F], or a sequence [T, F] if `frames` is 0.
 
     Stereo is averaged, other rates are resampled, values are clipped to [-1, 1] (decoded AAC may exceed them).
 
@@ -81,6 +81,13 @@ class Audio(Reader):
             )
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        seen = tuple(self.finish(torch.zeros(self.rate)).shape)
+        if self.form == "waveform":
+            return (-1,) if self.seconds is None else seen
+        return (1, *seen[1:]) if self.frames or self.form != "fbank" else (-1, self.bands)
+
+    @property
     def decoding(self) -> tuple[object, ...]:
         return ("audio", self.rate)
 
@@ -98,7 +105,7 @@ class Audio(Reader):
         image = self._scaled(image)
         if rng is not None and any(self.mask):
             image = spec_augment(image, rng, *self.mask)
-        return image[None]
+        return image if self.form == "fbank" and not self.frames else image[None]
 
     def _fit(self, wave: Tensor, rng: np.random.Generator | None) -> Tensor:
         assert self.seconds is not None

@@ -65,6 +65,10 @@ class Points(Reader):
             )
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.points, 3)
+
+    @property
     def decoding(self) -> tuple[object, ...]:
         return ("points", self.keep or 2 * self.points)
 

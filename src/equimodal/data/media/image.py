@@ -66,6 +66,10 @@ class Image(Reader):
         return kept(self.size, self.keep)
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.channels, self.size, self.size)
+
+    @property
     def decoding(self) -> tuple[object, ...]:
         return ("image", self.channels, self.keep_size, self.truncated)
 

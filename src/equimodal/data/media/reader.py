@@ -48,6 +48,11 @@ class Reader(ABC):
         return self.finish(self.decode(path))
 
     @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Of what `finish` gives; -1 in the first place marks sequences of different lengths."""
+
+    @property
     def decoding(self) -> tuple[object, ...]:
         """The options that `decode` depends on: what is kept under other ones is not the same."""
         return (repr(self),)

@@ -57,6 +57,10 @@ class Text(Reader):
                 f"vocabulary); here {' and '.join(given) or 'none'}."
             )
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (-1, open_vectors(Path(self.vectors)).width) if self.vectors else (-1,)
+
     def decode(self, path: Path | str) -> Tensor:
         """The tokens of a file, or of the text itself if it is a string.
 

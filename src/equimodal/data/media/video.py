@@ -62,6 +62,10 @@ class Video(Reader):
             raise ConfigError(f"rule must be fps or even; here {self.rule!r}.")
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.frames, 3, self.size, self.size)
+
+    @property
     def decoding(self) -> tuple[object, ...]:
         return ("video", self.rule, self.fps, self._least, kept(self.size, self.keep))
 
