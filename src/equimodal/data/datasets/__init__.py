@@ -9,7 +9,10 @@ from ...errors import ConfigError, nearest
 
 __all__ = ["NAMES", "module"]
 
-NAMES = ("avmnist", "cremad", "digits3d", "glioma", "mfeat", "mnist3d", "synthetic", "utd_mhad")
+NAMES = (
+    *("ave", "avmnist", "cremad", "digits3d", "glioma", "kinetics_sounds", "mfeat", "mnist3d"),
+    *("synthetic", "utd_mhad", "vggsound", "vggsound50"),
+)
 
 
 def module(name: str) -> ModuleType:

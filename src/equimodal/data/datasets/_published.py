@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,10 @@ from ..splits import Splits, carve_validation
 __all__ = [
     "RESNETS",
     "Listing",
+    "Look",
     "Use",
     "audio_preset",
     "clip_items",
-    "clip_readers",
     "default_sources",
     "first_seen",
     "splits",
@@ -97,6 +97,26 @@ class Use:
     def __post_init__(self) -> None:
         choose("incomplete", self.incomplete, INCOMPLETE)
         choose("unreadable", self.unreadable, ("refuse", "drop"))
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the clips of a set of videos are seen; see `Video`."""
+
+    frames: int = 3
+    size: int = 224
+    crop: str = "random"
+    fps: float = 1.0
+
+    def readers(self, audio: Audio) -> dict[str, Reader]:
+        """Of a clip's sound and picture."""
+        crop: Any = choose("crop", self.crop, ("random", "frame", "none"))
+        return {"audio": audio, "video": Video(self.frames, self.size, fps=self.fps, crop=crop)}
+
+    @property
+    def recipe(self) -> dict[str, object]:
+        """The options, for the record."""
+        return asdict(self)
 
 
 def splits(
@@ -212,14 +232,6 @@ def audio_preset(name: str, **changed: float) -> Audio:
         ConfigError: there is none of this name.
     """
     return replace(PRESETS[choose("audio", name, tuple(PRESETS))], **changed)  # type: ignore[arg-type]
-
-
-def clip_readers(
-    audio: Audio, frames: int, size: int, crop: str, fps: float, minimum: int = 0
-) -> dict[str, Reader]:
-    """Readers of a clip's sound and picture."""
-    look: Any = choose("crop", crop, ("random", "frame", "none"))
-    return {"audio": audio, "video": Video(frames, size, fps=fps, minimum=minimum, crop=look)}
 
 
 def clip_items(

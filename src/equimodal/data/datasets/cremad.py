@@ -99,7 +99,7 @@ def _by_actor(tree: Tree) -> list[tuple[str, str]]:
 
 def sources(root: Path | None) -> Iterator[Source]:
     folder = locate(root, "CREMA-D", "*")
-    readers = published.clip_readers(published.audio_preset("ogm_ge"), 3, 224, "random", 1.0)
+    readers = published.Look(3).readers(published.audio_preset("ogm_ge"))
     found = listing(folder, "ogm_ge" if (folder / "train.csv").is_file() else "actors")
     yield from published.default_sources(found, readers)
 
@@ -162,23 +162,15 @@ def load(
     choose("split", split, (*LISTS, "actors"))
     classes = ORDERS[choose("ids", ids, tuple(ORDERS))]
     folder = locate(root, "CREMA-D", "*")
-    readers = published.clip_readers(published.audio_preset(audio), frames, size, crop, fps)
+    look = published.Look(frames, size, crop, fps)
     return published.splits(
         "cremad",
         listing(folder, split),
-        readers,
+        look.readers(published.audio_preset(audio)),
         classes,
         folder=folder,
         use=use,
-        recipe={
-            "split": split,
-            "ids": ids,
-            "audio": audio,
-            "frames": frames,
-            "size": size,
-            "crop": crop,
-            "fps": fps,
-        },
+        recipe={"split": split, "ids": ids, "audio": audio, **look.recipe},
         encoders=published.RESNETS,
         training={"batch_size": 64, "epochs": 100, "lr": 0.001},
     )
