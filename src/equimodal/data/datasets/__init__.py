@@ -10,8 +10,8 @@ from ...errors import ConfigError, nearest
 __all__ = ["NAMES", "module"]
 
 NAMES = (
-    *("ave", "avmnist", "cremad", "digits3d", "glioma", "kinetics_sounds", "mfeat", "mnist3d"),
-    *("synthetic", "utd_mhad", "vggsound", "vggsound50"),
+    *("ave", "avmnist", "cremad", "digits3d", "food101", "glioma", "kinetics_sounds", "mfeat"),
+    *("mnist3d", "mvsa_single", "synthetic", "utd_mhad", "vggsound", "vggsound50"),
 )
 
 

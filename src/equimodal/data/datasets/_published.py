@@ -16,7 +16,10 @@ from ..about import Source
 from ..arrays import choose
 from ..filed import Filed, Item
 from ..media.audio import PRESETS, Audio
+from ..media.glove import open_vectors
+from ..media.image import Image
 from ..media.reader import Reader
+from ..media.text import Text, clean_tweet, vocabulary
 from ..media.tree import Tree
 from ..media.video import Video
 from ..splits import Splits, carve_validation
@@ -26,10 +29,12 @@ __all__ = [
     "Listing",
     "Look",
     "Use",
+    "Words",
     "audio_preset",
     "clip_items",
     "default_sources",
     "first_seen",
+    "image_reader",
     "splits",
 ]
 
@@ -119,6 +124,39 @@ class Look:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Words:
+    """How the texts of a set are read: as word vectors, by a pretrained tokenizer, or by the words of train."""
+
+    vectors: str = ""
+    tokenizer: str = ""
+    limit: int = 0
+    clean: str = "none"
+
+    def reader(self, listing: Listing) -> Text:
+        """Of the texts of a listing; what words there are is known from train only."""
+        clean: Any = choose("clean", self.clean, ("none", "tweet"))
+        words: tuple[str, ...] = ()
+        if not self.vectors and not self.tokenizer:
+            rows = zip(listing.items["text"], listing.parts, strict=True)
+            texts = [item[0] for item, part in rows if part == "train" and item is not None]
+            words = vocabulary(map(clean_tweet, texts) if self.clean == "tweet" else texts)
+        return Text(self.vectors, self.tokenizer, words, self.limit, clean)
+
+    @property
+    def encoder(self) -> dict[str, str]:
+        """The encoder of text, where there is one that needs no size of a vocabulary."""
+        if not self.vectors:
+            return {}
+        return {"text": f"gru(channels={open_vectors(Path(self.vectors)).width}, width=512)"}
+
+    @property
+    def recipe(self) -> dict[str, object]:
+        """The options, for the record; no paths."""
+        names = {"vectors": Path(self.vectors).name, "tokenizer": Path(self.tokenizer).name}
+        return {**names, "limit": self.limit, "clean": self.clean}
+
+
 def splits(
     name: str,
     listing: Listing,
@@ -195,7 +233,7 @@ def splits(
             **common,
             "validation": use.validation,
         },
-        encoders={m: encoders[m] for m in use.modalities},
+        encoders={m: encoders[m] for m in use.modalities if m in encoders},
         training=training,
         val_indices=held,
         left_out=left_out,
@@ -232,6 +270,12 @@ def audio_preset(name: str, **changed: float) -> Audio:
         ConfigError: there is none of this name.
     """
     return replace(PRESETS[choose("audio", name, tuple(PRESETS))], **changed)  # type: ignore[arg-type]
+
+
+def image_reader(size: int, crop: str, truncated: bool = False) -> Image:
+    """A reader of images, whose options are checked."""
+    look: Any = choose("crop", crop, ("random", "none"))
+    return Image(size, crop=look, truncated=truncated)
 
 
 def clip_items(
