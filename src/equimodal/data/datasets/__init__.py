@@ -11,8 +11,8 @@ __all__ = ["NAMES", "module"]
 
 NAMES = (
     *("ave", "avmnist", "avsbench", "cremad", "digits3d", "food101", "glioma", "kinetics_sounds"),
-    *("mfeat", "mnist3d", "modelnet40", "mvsa_single", "synthetic", "utd_mhad", "vggsound"),
-    "vggsound50",
+    *("mfeat", "mnist3d", "modelnet40", "mvsa_single", "synthetic", "tcga_gbmlgg", "utd_mhad"),
+    *("vggsound", "vggsound50"),
 )
 
 
