@@ -34,8 +34,8 @@ Progress = Callable[[int, int], None]
 class Filed(Dataset):
     """Samples that are read from files when they are asked for.
 
-    What a reader decodes is kept in a folder, a file for each sample and modality, and mapped into memory from then on;
-    it is made anew when the file changes. Memory does not grow with the number of samples beyond their names.
+    What a reader decodes is kept in a folder, a file for each sample and modality, and read from there from then on; it is
+    made anew when the file changes. Memory does not grow with the number of samples beyond their names.
 
     Args:
         items: for each modality what its reader decodes for each of the N samples; None where a sample lacks it.
@@ -94,10 +94,7 @@ class Filed(Dataset):
     def _value(self, name: str, index: int, epoch: int) -> Tensor:
         stored = self.stored(name, index)
         key = (self.seed, "augment", name, epoch, index)
-        value = self.readers[name].finish(stored, numpy_generator(*key) if self.augment else None)
-        if not bool(torch.isfinite(value).all()):
-            raise DataError(f"{self.names[index]}: {name} has a value that is not finite.")
-        return value
+        return self.readers[name].finish(stored, numpy_generator(*key) if self.augment else None)
 
     def stored(self, name: str, index: int) -> Tensor:
         """What is kept of one sample's modality: decoded now, or before."""
@@ -107,9 +104,8 @@ class Filed(Dataset):
         if self.cache is None or not reader.costly:
             return reader.decode(*item)
         path = self._place(self.cache, name, item)
-        # Copy on write: the file stays as it is, whatever is done to the tensor.
-        with contextlib.suppress(OSError, ValueError, EOFError):
-            return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
+        with contextlib.suppress(OSError, ValueError, EOFError):  # not there yet, or damaged
+            return torch.from_numpy(np.load(path, allow_pickle=False))
         made = reader.decode(*item)
         with contextlib.suppress(OSError):  # a full or read-only disk costs time, not the run
             _write(path, made)

@@ -197,7 +197,11 @@ class _Film:
             raise DataError(
                 f"{self.path} is cut off: {len(packets)} of {declared} frames are there; get it again."
             )
-        end = max(float(p.pts * p.time_base) for p in every)
+        latest: dict[int, int] = {}
+        for packet in every:
+            latest[packet.stream_index] = max(packet.pts, latest.get(packet.stream_index, 0))
+        streams = self.container.streams
+        end = max(pts * float(streams[i].time_base) for i, pts in latest.items())
         whole = (self.container.duration or 0) / self.av.time_base
         if end < 0.9 * whole - 0.5:  # what a container says of its length is not exact
             raise DataError(
