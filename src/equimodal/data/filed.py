@@ -137,13 +137,19 @@ class Filed(Dataset):
 
     def _tried(self, positions: Sequence[int], workers: int) -> Iterator[tuple[int, str]]:
         if not workers:
-            yield from ((index, self._try(index)) for index in positions)
+            yield from ((index, self.attempt(index)) for index in positions)
             return
-        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-            size = max(1, min(32, len(positions) // (4 * workers)))
-            yield from zip(positions, pool.map(self._try, positions, chunksize=size), strict=True)
+        size = max(1, min(32, len(positions) // (4 * workers)))
+        # Spawned, not forked: FFmpeg and PyTorch have threads. The data set is sent to each process once.
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), _receive, (self,))
+        try:
+            yield from zip(
+                positions, pool.map(_tried_there, positions, chunksize=size), strict=True
+            )
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-    def _try(self, index: int) -> str:
+    def attempt(self, index: int) -> str:
         """Why a sample cannot be read, or ""."""
         try:
             for name in self.modalities:
@@ -194,6 +200,19 @@ class Filed(Dataset):
             parts = [self.items[m][i] for m in self.modalities]
             digest.update(f"{name}\t{[_size(part) for part in parts]}\n".encode())
         return digest.hexdigest()
+
+
+_received: list[Filed] = []
+
+
+def _receive(data: Filed) -> None:
+    """In a process that decodes: what it works on."""
+    torch.set_num_threads(1)
+    _received[:] = [data]
+
+
+def _tried_there(index: int) -> str:
+    return _received[0].attempt(index)
 
 
 def _state(part: object) -> object:
