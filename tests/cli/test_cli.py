@@ -35,6 +35,8 @@ COMMANDS = [
     ("data", "check"),
     ("data", "get"),
     ("data", "prepare"),
+    ("data", "export"),
+    ("data", "unpack"),
     ("demo",),
 ]
 
