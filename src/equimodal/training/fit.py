@@ -399,6 +399,7 @@ class _Training:
             "samples": {name: len(part) for name, part in self.data.parts.items()},
             "widths": dict(self.task.model.head.widths),
             "val_indices": list(self.data.val_indices),
+            "left_out": dict(self.data.left_out),
         }
 
     def _save_if_due(self) -> None:
