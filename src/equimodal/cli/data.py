@@ -1,20 +1,23 @@
-"""`equimodal data`: which data sets there are, whether their files are sound, and getting them."""
+"""`equimodal data`: which data sets there are, whether files are sound, getting them, and describing one's own."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from ..data import About
 
 __all__ = ["app"]
 
-app = App(name="data", help="List the data sets, check their files, download them.")
+app = App(
+    name="data",
+    help="List the data sets, check their files, download them; describe data of your own.",
+)
 
 
 @app.command(name="list")
@@ -41,13 +44,45 @@ def _said(about: About) -> str:
 
 
 @app.command
-def check(name: str, /, *, data_root: Path | None = None) -> None:
-    """Read every file of a data set: counts, shapes, classes per split, missing modalities, unreadable files.
+def init(
+    *files: Path,
+    label: Annotated[str, Parameter(show_default="guessed")] = "",
+    out: Annotated[Path | None, Parameter(show_default="beside the table")] = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Describe data of your own: write a first data TOML, guessing what each column is and saying so.
 
     Args:
-        name: of the data set
-        data_root: folder that holds the data sets; digits3d and synthetic need none
+        files: a table (csv, parquet), a folder that holds one, a folder with a subfolder of files for each class, or a
+            table and the folders of its files
+        label: the column of the class
+        out: the data TOML to write
+        overwrite: replace files that are there
     """
+    from ..data.manifest.start import start
+    from ..report.text import print_table, print_text
+
+    if not files:
+        raise ConfigError("Name a table or a folder, as in 'equimodal data init photos/'.")
+    done = start(files, label, out, overwrite)
+    print_table(("column or file", "guessed to be"), done.notes, words=("guessed to be",))
+    for path in done.written:
+        print_text(f"Wrote {path}")
+    print_text(f"Put right what is wrong in it, then: equimodal data check {done.path}")
+
+
+@app.command
+def check(name: str, /, *, data_root: Path | None = None, workers: int = 0) -> None:
+    """Read every file of a data set, or of data of your own: counts, shapes, classes per split, what is missing, what
+    cannot be read; in your own also sizes and lengths, files that are in several splits, groups that cross splits.
+
+    Args:
+        name: of the data set, or a data TOML
+        data_root: folder that holds the data sets; digits3d and synthetic need none
+        workers: processes that read the files of a data TOML; 0: one
+    """
+    if name.endswith(".toml"):
+        return _check_own(Path(data_root or "", name), workers)
     from ..data.check import check as examine
     from ..report.text import print_table, print_text
 
@@ -60,6 +95,25 @@ def check(name: str, /, *, data_root: Path | None = None) -> None:
     if not report.ok:
         count = len(report.unreadable)
         raise DataError(report.problem or f"{name} has {count} unreadable of {report.files} files.")
+    return None
+
+
+def _check_own(path: Path, workers: int) -> None:
+    from ..data.manifest.examine import examine
+    from ..report.text import CountBar, print_table, print_text
+
+    with CountBar("reading files") as bar:
+        report = examine(path, workers, bar)
+    print_table((path.name, ""), report.summary, words=("",))
+    print_table(("class", "train", "val", "test"), report.rows())
+    for problem in report.problems:
+        print_text(problem)
+    if report.problems:
+        raise DataError(
+            f"{path} has {len(report.problems)} problems, listed above; files that cannot be read are left out by "
+            "'equimodal train --skip-unreadable'."
+        )
+    print_text(f"All files can be read. Next: equimodal train {path}")
 
 
 @app.command

@@ -144,6 +144,8 @@ class Opened:
             reader,
             self.recipe.folder,
             self.recipe.allow_outside,
+            modality.root,
+            modality.suffix,
             tuple(spans) if modality.start or modality.stop else (),
         )
         made.refuse_outside()

@@ -30,7 +30,10 @@ KINDS: Mapping[str, tuple[str, str]] = {
 
 SPANS = ("audio", "video")  # kinds of which a part, in seconds, may be read
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-OWN = ("kind", "column", "columns", "categories", "encoder", "start", "stop", "files")
+OWN = (
+    *("kind", "column", "columns", "categories", "encoder"),
+    *("start", "stop", "files", "root", "suffix"),
+)
 TOP = (
     *("manifest", "label", "classes", "split", "group", "id", "allow_outside"),
     *("test", "validation", "seed", "modalities", "training", "shards"),
@@ -48,6 +51,8 @@ class Modality:
         categories: of a table those of its columns that hold words, not numbers.
         encoder: an expression, or "".
         start, stop: columns with the seconds between which sound or a video is read, or "".
+        root: the folder, under that of the manifest, that its paths are relative to, or "".
+        suffix: what is added to its cells to make them paths, such as ``.jpg``, or "".
         files: whether the cells of a text name files; else they are the text. All other media are files.
         options: of the reader, by name.
     """
@@ -59,6 +64,8 @@ class Modality:
     encoder: str = ""
     start: str = ""
     stop: str = ""
+    root: str = ""
+    suffix: str = ""
     files: bool = False
     options: tuple[tuple[str, Any], ...] = ()
 
@@ -204,8 +211,8 @@ class _Parser:
             columns += tuple(c for c in categories if c not in columns)
         if not columns or (kind != "table" and len(columns) > 1):
             self.refuse(f"{where} needs {'columns' if kind == 'table' else 'one column'}")
-        spans = {key: str(table.get(key, "")) for key in ("start", "stop")}
-        if any(spans.values()) and kind not in SPANS:
+        texts = {key: str(table.get(key, "")) for key in ("start", "stop", "root", "suffix")}
+        if (texts["start"] or texts["stop"]) and kind not in SPANS:
             self.refuse(f"{where}: only {' and '.join(SPANS)} have start and stop")
         options = tuple((k, _tuples(v)) for k, v in table.items() if k not in OWN)
         made = Modality(
@@ -216,7 +223,7 @@ class _Parser:
             str(table.get("encoder", "")),
             files=bool(table.get("files", False)),
             options=options,
-            **spans,
+            **texts,
         )
         self.checked(made, where)
         return made

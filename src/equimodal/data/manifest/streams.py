@@ -88,7 +88,9 @@ class Stored(Stream):
         try:
             return self.stored(row)
         except DataError as error:
-            raise DataError(f"{self.table.where(row)}, {self.name}: {error}") from None
+            raise DataError(
+                f"{self.table.where(row)}, {self.name}: {str(error).removesuffix('.')}; --skip-unreadable leaves such rows out."
+            ) from None
 
     def value(self, row: int, rng: np.random.Generator | None) -> Tensor:
         made = self.reader.finish(self.decoded(row), rng)
@@ -117,6 +119,8 @@ class Files(Stored):
         reader: of the files.
         folder: that paths are relative to.
         outside: whether they may leave it.
+        root: folder under it where they begin, or "".
+        suffix: what is added to cells to make them paths, or "".
         spans: [N] seconds each, where a part of the file is read; NaN for its start or its end.
     """
 
@@ -126,6 +130,8 @@ class Files(Stored):
     reader: Reader
     folder: Path
     outside: bool = False
+    root: str = ""
+    suffix: str = ""
     spans: tuple[NDArray[np.float64], ...] = ()
 
     def known(self) -> NDArray[np.bool_]:
@@ -149,10 +155,10 @@ class Files(Stored):
         Raises:
             DataError: it lies outside the folder.
         """
-        text: str = self.cells[row].as_py()
-        path = self.folder / text
+        text: str = self.cells[row].as_py() + self.suffix
+        path = self.folder / self.root / text
         if "\\" in text and not path.exists():  # written on Windows
-            path = self.folder / text.replace("\\", "/")
+            path = self.folder / self.root / text.replace("\\", "/")
         if not self.outside and not path.resolve().is_relative_to(self.folder.resolve()):
             raise DataError(_leaving(text, self.folder))
         return path
