@@ -34,6 +34,7 @@ COMMANDS = [
     ("data", "list"),
     ("data", "check"),
     ("data", "get"),
+    ("data", "prepare"),
     ("demo",),
 ]
 

@@ -117,6 +117,39 @@ def _check_own(path: Path, workers: int) -> None:
 
 
 @app.command
+def prepare(data: str, /, *, data_root: Path, workers: int = 0) -> None:
+    """Decode the media of a published data set once and keep what comes out, so that training reads it at the disk's speed.
+
+    What was decoded before stays; a command that was stopped goes on where it was. Without this, training itself keeps
+    what it decodes in its first epoch.
+
+    Args:
+        data: data set by its expression, with the options that training will have, such as "cremad(size=112)"
+        data_root: folder that holds the data sets
+        workers: processes that decode; 0 decodes in this one
+    """
+    from ..data.prepare import prepare as decode
+    from ..report.text import CountBar, print_text
+    from ..training.run import load_data
+    from ..training.settings import Settings
+
+    splits = load_data(Settings(data=data, data_root=str(data_root)))
+    try:
+        with CountBar(splits.name) as bar:
+            done = decode(splits, workers, bar)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command goes on from there.") from None
+    for name, reason in {**splits.left_out, **done.unreadable}.items():
+        print_text(f"left out: {name}: {reason}" if name in splits.left_out else reason)
+    print_text(f"{done.samples} samples are decoded in {done.folder}")
+    if done.unreadable:
+        raise DataError(
+            f"{splits.name}: {len(done.unreadable)} of {done.samples + len(done.unreadable)} samples cannot be read; "
+            "get them again, or train with unreadable='drop'."
+        )
+
+
+@app.command
 def get(name: str, /, *, data_root: Path) -> None:
     """Download a data set from where its owners publish it, and verify it.
 

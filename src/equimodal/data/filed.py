@@ -34,8 +34,8 @@ Progress = Callable[[int, int], None]
 class Filed(Dataset):
     """Samples that are read from files when they are asked for.
 
-    What a reader decodes is kept in a folder, a file for each sample and modality, and mapped into memory from then on;
-    it is made anew when the file changes. Memory does not grow with the number of samples beyond their names.
+    What a reader decodes is kept in a folder, a file for each sample and modality, and read from there from then on; it is
+    made anew when the file changes. Memory does not grow with the number of samples beyond their names.
 
     Args:
         items: for each modality what its reader decodes for each of the N samples; None where a sample lacks it.
@@ -94,10 +94,7 @@ class Filed(Dataset):
     def _value(self, name: str, index: int, epoch: int) -> Tensor:
         stored = self.stored(name, index)
         key = (self.seed, "augment", name, epoch, index)
-        value = self.readers[name].finish(stored, numpy_generator(*key) if self.augment else None)
-        if not bool(torch.isfinite(value).all()):
-            raise DataError(f"{self.names[index]}: {name} has a value that is not finite.")
-        return value
+        return self.readers[name].finish(stored, numpy_generator(*key) if self.augment else None)
 
     def stored(self, name: str, index: int) -> Tensor:
         """What is kept of one sample's modality: decoded now, or before."""
@@ -107,9 +104,8 @@ class Filed(Dataset):
         if self.cache is None or not reader.costly:
             return reader.decode(*item)
         path = self._place(self.cache, name, item)
-        # Copy on write: the file stays as it is, whatever is done to the tensor.
-        with contextlib.suppress(OSError, ValueError, EOFError):
-            return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
+        with contextlib.suppress(OSError, ValueError, EOFError):  # not there yet, or damaged
+            return torch.from_numpy(np.load(path, allow_pickle=False))
         made = reader.decode(*item)
         with contextlib.suppress(OSError):  # a full or read-only disk costs time, not the run
             _write(path, made)
@@ -141,13 +137,19 @@ class Filed(Dataset):
 
     def _tried(self, positions: Sequence[int], workers: int) -> Iterator[tuple[int, str]]:
         if not workers:
-            yield from ((index, self._try(index)) for index in positions)
+            yield from ((index, self.attempt(index)) for index in positions)
             return
-        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-            size = max(1, min(32, len(positions) // (4 * workers)))
-            yield from zip(positions, pool.map(self._try, positions, chunksize=size), strict=True)
+        size = max(1, min(32, len(positions) // (4 * workers)))
+        # Spawned, not forked: FFmpeg and PyTorch have threads. The data set is sent to each process once.
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), _receive, (self,))
+        try:
+            yield from zip(
+                positions, pool.map(_tried_there, positions, chunksize=size), strict=True
+            )
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-    def _try(self, index: int) -> str:
+    def attempt(self, index: int) -> str:
         """Why a sample cannot be read, or ""."""
         try:
             for name in self.modalities:
@@ -198,6 +200,19 @@ class Filed(Dataset):
             parts = [self.items[m][i] for m in self.modalities]
             digest.update(f"{name}\t{[_size(part) for part in parts]}\n".encode())
         return digest.hexdigest()
+
+
+_received: list[Filed] = []
+
+
+def _receive(data: Filed) -> None:
+    """In a process that decodes: what it works on."""
+    torch.set_num_threads(1)
+    _received[:] = [data]
+
+
+def _tried_there(index: int) -> str:
+    return _received[0].attempt(index)
 
 
 def _state(part: object) -> object:

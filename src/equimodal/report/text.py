@@ -12,6 +12,7 @@ from rich.console import Console, JustifyMethod
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     TaskID,
     TextColumn,
@@ -184,10 +185,10 @@ class DownloadBar:
 
 
 class CountBar:
-    """The progress of work on things that are counted: a bar in a terminal, nothing elsewhere.
+    """The progress of something that is counted: a bar in a terminal, elsewhere nothing.
 
     Args:
-        label: what is done.
+        label: stands before the bar.
     """
 
     def __init__(self, label: str) -> None:
@@ -195,13 +196,12 @@ class CountBar:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
-            TextColumn("{task.completed:.0f} of {task.total:.0f}"),
+            MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
             console=console,
             disable=not console.is_terminal,
-            transient=True,
         )
-        self._task = self._progress.add_task(label, total=0)
+        self._task = self._progress.add_task(label, total=None)
 
     def __enter__(self) -> Self:
         self._progress.start()

@@ -142,9 +142,9 @@ def test_a_film_whose_end_is_missing_is_refused(tmp_path: Path, films: dict[str,
     assert len(Video().decode(whole)) == 5
     content = whole.read_bytes()
     whole.write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match=r"front.mp4 is cut off: \d+ of 50 frames are there"):
+    with pytest.raises(DataError, match=r"front.mp4 is cut off: 2.\d of 5.0 s are there"):
         Video().decode(whole)
-    with pytest.raises(DataError, match=r"front.mp4 is cut off: \d+ of \d+ packets of sound"):
+    with pytest.raises(DataError, match=r"front.mp4 is cut off"):
         waveform(whole)
     flash = tmp_path / "half.flv"
     content = films["flv"].read_bytes()

@@ -10,8 +10,9 @@ from ...errors import ConfigError, nearest
 __all__ = ["NAMES", "module"]
 
 NAMES = (
-    *("ave", "avmnist", "cremad", "digits3d", "food101", "glioma", "kinetics_sounds", "mfeat"),
-    *("mnist3d", "mvsa_single", "synthetic", "utd_mhad", "vggsound", "vggsound50"),
+    *("ave", "avmnist", "avsbench", "cremad", "digits3d", "food101", "glioma", "kinetics_sounds"),
+    *("mfeat", "mnist3d", "modelnet40", "mvsa_single", "synthetic", "tcga_gbmlgg", "utd_mhad"),
+    *("vggsound", "vggsound50"),
 )
 
 

@@ -168,6 +168,7 @@ def splits(
     recipe: Mapping[str, object],
     encoders: Mapping[str, str],
     training: Mapping[str, float],
+    left_out: Mapping[str, str] | None = None,
 ) -> Splits:
     """A published set, ready to train on.
 
@@ -179,18 +180,20 @@ def splits(
         folder: of the set; what is decoded is kept in it.
         use: the common options.
         recipe, encoders, training: as in `Splits`; the common options are added to the recipe.
+        left_out: samples that the caller left out, with the reasons.
 
     Raises:
         DataError: a label is no class; or files are missing and `incomplete` is refuse.
     """
     listing = listing.only(use.modalities)
-    left_out = _lacking(listing, use.incomplete)
-    if left_out and use.incomplete == "refuse":
-        raise DataError(_refusal(name, listing, left_out))
-    listing = listing.rows([i for i, n in enumerate(listing.names) if n not in left_out])
+    lacking = _lacking(listing, use.incomplete)
+    if lacking and use.incomplete == "refuse":
+        raise DataError(_refusal(name, listing, lacking))
+    left_out = {**(left_out or {}), **lacking}
+    listing = listing.rows([i for i, n in enumerate(listing.names) if n not in lacking])
     if not listing.names:
         raise DataError(
-            f"{name}: of {len(left_out)} samples in the lists of {folder} none has its files."
+            f"{name}: of {len(lacking)} samples in the lists of {folder} none has its files."
         )
     known = {label: i for i, label in enumerate(classes)}
     for sample, label in zip(listing.names, listing.labels, strict=True):

@@ -19,6 +19,7 @@ from torch import Tensor
 from ...errors import ConfigError, DataError
 from . import spectra
 from .augment import resize, spec_augment, window
+from .container import opened, refuse_cut
 from .reader import Reader, needs, require
 
 __all__ = ["PRESETS", "SOUND_SUFFIXES", "Audio", "waveform"]
@@ -232,36 +233,19 @@ def _chunks(file: Any, size: int) -> Iterator[tuple[bytes, int, int]]:
 def _of_video(path: Path) -> tuple[Samples, int]:
     """Samples [T, channels] and the rate in Hz of the first sound stream of a video."""
     av = needs("av", "Reading the sound of a video")
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise DataError(f"{path} has no sound: it has a picture only.")
-            stream = container.streams.audio[0]
-            stream.thread_type = "AUTO"
-            planar = av.AudioResampler(format="fltp")  # the form; rate and channels stay
-            packets = list(container.demux(stream))  # the last one, empty, ends the decoding
-            there = len(packets) - 1
-            if there < stream.frames or (there and packets[-2].is_corrupt):
-                raise DataError(
-                    f"{path} is cut off: {there} of {max(there, stream.frames)} packets of sound are there; get it again."
-                )
-            parts = [
-                piece.to_ndarray()
-                for packet in packets
-                for frame in packet.decode()
-                for piece in planar.resample(frame)
-            ]
-            rate = int(stream.rate)
-    except DataError:
-        raise
-    except (av.FFmpegError, ValueError, EOFError) as error:
-        raise DataError(
-            f"{path} is cut off, damaged or no video ({_said(error)}); get it again."
-        ) from error
+    parts, latest = [], {}
+    with opened(path) as container:
+        if not container.streams.audio:
+            raise DataError(f"{path} has no sound: it has a picture only.")
+        stream = container.streams.audio[0]
+        planar = av.AudioResampler(format="fltp")  # the form; rate and channels stay
+        for packet in container.demux():
+            if packet.pts is not None:
+                latest[packet.stream_index] = packet.pts
+            if packet.stream_index == stream.index:
+                parts += [p.to_ndarray() for f in packet.decode() for p in planar.resample(f)]
+        refuse_cut(path, container, latest)
+        rate = int(stream.rate)
     if not parts:
         return np.zeros((0, 1), dtype=np.float32), rate
     return np.concatenate(parts, axis=1).T, rate
-
-
-def _said(error: BaseException) -> str:
-    return str(getattr(error, "strerror", None) or error)

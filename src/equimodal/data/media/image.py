@@ -117,7 +117,7 @@ def look(
     grey = images.shape[-3] == 1
     mean = torch.tensor((0.5,) if grey else MEAN)[:, None, None]
     deviation = torch.tensor((0.5,) if grey else DEVIATION)[:, None, None]
-    return (seen.float() / 255 - mean) / deviation
+    return seen.float().sub_(255 * mean).div_(255 * deviation)
 
 
 def open_image(

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from ...errors import ConfigError, DataError
+from .container import opened, refuse_cut
 from .image import IMAGE_SUFFIXES, Crop, check_look, kept, look, open_image
-from .reader import Reader, needs, require
+from .reader import Reader
 
 __all__ = ["VIDEO_SUFFIXES", "Video", "choose", "frame_times", "frames_at", "natural"]
 
@@ -133,14 +134,16 @@ def frames_at(path: Path, times: Sequence[float], side: int | None = None) -> Te
         DataError: the file is missing, cut off or damaged, or has no picture.
         ConfigError: PyAV is not installed.
     """
-    with _Film(path) as film:
+    with opened(path) as container:
+        film = _Film(path, container)
         return film.frames([film.first + time for time in times], side)
 
 
 def _decode(
     path: Path, fps: float | None, least: int, start: float, stop: float | None, side: int | None
 ) -> Tensor:
-    with _Film(path) as film:
+    with opened(path) as container:
+        film = _Film(path, container)
         length = film.length if stop is None else min(stop, film.length)
         if length <= start:
             raise DataError(
@@ -150,6 +153,16 @@ def _decode(
         return film.frames([film.first + start + time for time in times], side)
 
 
+@dataclass(frozen=True)
+class _Packet:
+    """Where a coded frame is, without its data."""
+
+    stream: int
+    pts: int
+    key: bool
+    shown: bool
+
+
 class _Film:
     """An open video, and when each of its frames is shown.
 
@@ -157,55 +170,29 @@ class _Film:
     themselves, also where the container has no index (flv) or tells a wrong length.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.av = needs("av", "Reading videos")
-        require(path)
-
-    def __enter__(self) -> _Film:
-        try:
-            self.container = self.av.open(str(self.path))
-        except (self.av.FFmpegError, ValueError) as error:
-            raise self._damaged(error) from error
-        try:
-            self._list()
-        except BaseException:
-            self.container.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.container.close()
-
-    def _list(self) -> None:
-        if not self.container.streams.video:
-            raise DataError(f"{self.path} has no picture: it has sound only.")
-        self.stream: Any = self.container.streams.video[0]
+    def __init__(self, path: Path, container: Any) -> None:
+        if not container.streams.video:
+            raise DataError(f"{path} has no picture: it has sound only.")
+        self.path, self.container = path, container
+        self.stream: Any = container.streams.video[0]
         self.stream.thread_type = (
-            "SLICE"  # frame threads delay what is shown and are not stopped by skipping
+            "SLICE"  # threads by frame delay what is shown, and decode what is then skipped
         )
-        try:
-            every = [p for p in self.container.demux() if p.pts is not None]
-        except (self.av.FFmpegError, ValueError, EOFError) as error:
-            raise self._damaged(error) from error
-        packets = [packet for packet in every if packet.stream_index == self.stream.index]
-        shown = [packet for packet in packets if not packet.is_discard]
+        packets = [
+            _Packet(p.stream_index, p.pts, p.is_keyframe, not p.is_discard)
+            for p in container.demux()
+            if p.pts is not None
+        ]
+        latest: dict[int, int] = {}
+        for packet in packets:
+            latest[packet.stream] = max(packet.pts, latest.get(packet.stream, packet.pts))
+        refuse_cut(path, container, latest)
+        shown = [p for p in packets if p.shown and p.stream == self.stream.index]
         if not shown:
-            raise DataError(f"{self.path} has no frames: it is cut off or empty; get it again.")
-        declared = self.stream.frames  # 0 where the container does not say
-        if len(packets) < declared:
-            raise DataError(
-                f"{self.path} is cut off: {len(packets)} of {declared} frames are there; get it again."
-            )
-        end = max(float(p.pts * p.time_base) for p in every)
-        whole = (self.container.duration or 0) / self.av.time_base
-        if end < 0.9 * whole - 0.5:  # what a container says of its length is not exact
-            raise DataError(
-                f"{self.path} is cut off: {end:.1f} of {whole:.1f} s are there; get it again."
-            )
+            raise DataError(f"{path} has no frames: it is cut off or empty; get it again.")
         self.base = float(self.stream.time_base)
         self.stamps = sorted(packet.pts for packet in shown)
-        self.keys = sorted(p.pts for p in shown if p.is_keyframe) or self.stamps[:1]
+        self.keys = sorted(packet.pts for packet in shown if packet.key) or self.stamps[:1]
         self.first = self.stamps[0] * self.base
         step = (self.stamps[-1] - self.stamps[0]) / max(len(self.stamps) - 1, 1)
         self.length = (self.stamps[-1] - self.stamps[0] + step) * self.base
@@ -229,11 +216,8 @@ class _Film:
         groups: dict[int, list[int]] = {}
         for stamp in wanted:
             groups.setdefault(max(bisect.bisect_right(self.keys, stamp) - 1, 0), []).append(stamp)
-        try:
-            for number, stamps in groups.items():
-                yield from self._group(self.keys[number], set(stamps), side)
-        except (self.av.FFmpegError, ValueError, EOFError) as error:
-            raise self._damaged(error) from error
+        for number, stamps in groups.items():
+            yield from self._group(self.keys[number], set(stamps), side)
 
     def _group(self, key: int, wanted: set[int], side: int | None) -> Iterator[tuple[int, Tensor]]:
         self.container.seek(key, stream=self.stream, backward=True)
@@ -252,7 +236,3 @@ class _Film:
             width, height = round(width * factor), round(height * factor)
         made = frame.reformat(width, height, "rgb24", interpolation="BILINEAR").to_ndarray()
         return torch.from_numpy(np.ascontiguousarray(made.transpose(2, 0, 1)))
-
-    def _damaged(self, error: BaseException) -> DataError:
-        said = getattr(error, "strerror", None) or error
-        return DataError(f"{self.path} is cut off, damaged or no video ({said}); get it again.")
