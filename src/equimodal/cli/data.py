@@ -81,7 +81,7 @@ def check(name: str, /, *, data_root: Path | None = None, workers: int = 0) -> N
         data_root: folder that holds the data sets; digits3d and synthetic need none
         workers: processes that read the files of a data TOML; 0: one
     """
-    if name.endswith(".toml"):
+    if name.endswith(".toml"):  # data of one's own
         return _check_own(Path(data_root or "", name), workers)
     from ..data.check import check as examine
     from ..report.text import print_table, print_text
@@ -117,23 +117,41 @@ def _check_own(path: Path, workers: int) -> None:
 
 
 @app.command
-def prepare(data: str, /, *, data_root: Path, workers: int = 0) -> None:
-    """Decode the media of a published data set once and keep what comes out, so that training reads it at the disk's speed.
+def prepare(
+    data: str,
+    /,
+    *,
+    data_root: Path | None = None,
+    out: Annotated[Path | None, Parameter(show_default="none")] = None,
+    skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
+    workers: int = 0,
+) -> None:
+    """Decode media once and keep what comes out, so that training reads it at the disk's speed.
 
-    What was decoded before stays; a command that was stopped goes on where it was. Without this, training itself keeps
-    what it decodes in its first epoch.
+    What was decoded before stays; a command that was stopped goes on where it was. Without this, training on a published
+    set keeps what it decodes in its first epoch, and training on data of your own decodes in each.
 
     Args:
-        data: data set by its expression, with the options that training will have, such as "cremad(size=112)"
+        data: data set by its expression, with the options that training will have, such as "cremad(size=112)"; or a data
+            TOML
         data_root: folder that holds the data sets
+        out: of a data TOML: the folder for the shards and for a data TOML that reads them
+        skip_unreadable: of a data TOML: leave out rows with files that cannot be read
         workers: processes that decode; 0 decodes in this one
     """
+    if data.endswith(".toml"):
+        return _prepare_own(Path(data_root or "", data), out, skip_unreadable, workers)
+    if out is not None or skip_unreadable:
+        raise ConfigError(
+            "--out and --skip-unreadable are for a data TOML; a published set has the options cache and unreadable."
+        )
     from ..data.prepare import prepare as decode
     from ..report.text import CountBar, print_text
     from ..training.run import load_data
     from ..training.settings import Settings
 
-    splits = load_data(Settings(data=data, data_root=str(data_root)))
+    root = None if data_root is None else str(data_root)
+    splits = load_data(Settings(data=data, data_root=root))
     try:
         with CountBar(splits.name) as bar:
             done = decode(splits, workers, bar)
@@ -147,6 +165,27 @@ def prepare(data: str, /, *, data_root: Path, workers: int = 0) -> None:
             f"{splits.name}: {len(done.unreadable)} of {done.samples + len(done.unreadable)} samples cannot be read; "
             "get them again, or train with unreadable='drop'."
         )
+    return None
+
+
+def _prepare_own(path: Path, out: Path | None, skip_unreadable: bool, workers: int) -> None:
+    from ..data.manifest.prepare import prepare as decode
+    from ..report.text import CountBar, print_text
+
+    if out is None:
+        raise ConfigError("Say where the shards go, by --out FOLDER.")
+    try:
+        with CountBar("shards") as bar:
+            done = decode(path, out, skip_unreadable=skip_unreadable, workers=workers, progress=bar)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command goes on from there.") from None
+    for place, reason in done.left_out.items():
+        print_text(f"left out: {place}: {reason}")
+    count, before = done.shards
+    print_text(
+        f"{done.samples} samples in {count} shards, of which {before} were there already. "
+        f"Next: equimodal train {done.toml}"
+    )
 
 
 @app.command

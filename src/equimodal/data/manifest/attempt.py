@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,12 +47,24 @@ def attempt(streams: Mapping[str, Stream], row: int) -> Tried:
 def mapped(
     work: Callable[[Given], Made], given: list[Given], workers: int, chunk: int = 16
 ) -> Iterator[Made]:
-    """The results in order; by this process if there are no workers."""
+    """The results in order; by this process if there are no workers. The work is sent to each of them once."""
     if not workers or len(given) < 2:
         yield from map(work, given)
         return
-    with ProcessPoolExecutor(min(workers, len(given)), get_context("spawn")) as pool:
-        yield from pool.map(work, given, chunksize=chunk)
+    count = min(workers, len(given))
+    with ProcessPoolExecutor(count, get_context("spawn"), _begin, (work,)) as pool:
+        yield from pool.map(_go_on, given, chunksize=chunk)
+
+
+_WORK: list[Callable[[Any], Any]] = []
+
+
+def _begin(work: Callable[[Any], Any]) -> None:
+    _WORK[:] = [work]
+
+
+def _go_on(given: Any) -> Any:
+    return _WORK[0](given)
 
 
 def unreadable(

@@ -16,11 +16,13 @@ from ...errors import DataError
 from .attempt import Progress, mapped
 from .load import Opened, Rows, fit, open_manifest
 from .measure import measures
+from .prepare import verify
 from .recipe import Modality
 from .streams import Columns, Files, Stored
 
 __all__ = ["Examined", "examine"]
 
+LENGTHS = {"text": "tokens", "points": "points", "sequence": "steps", "video": "frames"}
 SHOWN = 20  # problems of one kind that are listed
 
 
@@ -60,7 +62,7 @@ def look(stream: Stored, kind: str, row: int) -> Seen:
     try:
         made = stream.stored(row)
         if not isinstance(stream, Files):
-            return Seen(row, {"tokens": float(len(made))})
+            return Seen(row, {LENGTHS[kind]: float(len(made))} if kind in LENGTHS else {})
         path = stream.path(row)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest() if path.is_file() else ""
@@ -99,6 +101,7 @@ def examine(path: Path | str, workers: int = 0, progress: Progress | None = None
         for i, name in enumerate(opened.classes)
     }
     problems = [
+        *([] if opened.shards is None else verify(opened.shards.folder)),
         *_shortened(
             [f"unreadable: {opened.table.where(r)}, {m}: {why}" for (r, m), why in reasons.items()]
         ),

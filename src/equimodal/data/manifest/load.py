@@ -16,16 +16,17 @@ from ...errors import ConfigError, DataError, nearest
 from ..media.sequence import Sequence as Steps
 from ..media.table import Category, Number
 from ..media.table import Table as Vectors
-from ..media.text import clean_tweet, vocabulary
+from ..media.text import Text, clean_tweet, vocabulary
 from ..splits import Splits
 from .attempt import unreadable
 from .divide import divide
 from .recipe import Modality, Recipe
 from .samples import Origin, Samples
+from .shards import Shards
 from .streams import Columns, Files, Stored, Stream, Survey, Texts, survey
 from .table import Table, read
 
-__all__ = ["Opened", "load", "open_manifest"]
+__all__ = ["Opened", "column_hash", "load", "open_manifest"]
 
 FITTED_ON = 1000  # the most sequences that mean and deviation are taken from
 PARTS = ("train", "val", "test")
@@ -57,6 +58,7 @@ class Opened:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.table: Table = read(recipe.manifest, recipe.columns)
+        self.shards = Shards.read(recipe) if recipe.shards else None
         self._refuse_twice()
         self.targets, self.classes = self._labels()
         self.groups = self._groups()
@@ -125,14 +127,17 @@ class Opened:
     def _stream(self, modality: Modality) -> Stream:
         table = self.table
         if modality.kind == "table":
-            return Columns(modality.name, tuple(self._values(modality)), Vectors())
+            vectors = Vectors(**dict(modality.options))
+            return Columns(modality.name, tuple(self._values(modality)), vectors)
         cells = table.texts(modality.columns[0])
         words = modality.kind == "text" and not {"vectors", "tokenizer"} & set(
             dict(modality.options)
         )
         reader = modality.reader(**({"words": ("",)} if words else {}))
-        if not modality.in_files:
+        if not modality.in_files or (modality.kind == "text" and self.shards is not None):
             return Texts(modality.name, table, cells, reader)
+        if self.shards is not None:
+            return self.shards.stream(modality, table, cells, reader)
         spans = [
             table.numbers(c) if c else np.full(len(table), np.nan)
             for c in (modality.start, modality.stop)
@@ -257,6 +262,8 @@ def _left_out(
             f"{opened.table.where(row)}: {found[row].removesuffix('.')} ({len(found)} of {len(rows)} rows name such files); "
             "put it there, empty the cell if the modality is missing, or say --skip-unreadable."
         )
+    if opened.shards is not None:
+        found |= {row: why for row, why in opened.shards.left_out.items() if row in rows}
     if skip:
         rest = rows[~np.isin(rows, list(found))]
         found |= unreadable(opened.streams, rest, workers)
@@ -279,8 +286,8 @@ def fit(stream: Stream, modality: Modality, train: Rows) -> Stream:
         )
     if isinstance(stream, Columns):
         return replace(stream, reader=_vectors(stream, modality, here))
-    assert isinstance(stream, Files | Texts | Stored)
-    if modality.kind == "text" and stream.reader.words:  # type: ignore[attr-defined]
+    assert isinstance(stream, Stored)
+    if isinstance(stream.reader, Text) and stream.reader.words:
         return replace(stream, reader=modality.reader(words=_words(stream, modality, here)))  # type: ignore[type-var]
     if isinstance(stream.reader, Steps):
         some = here[np.linspace(0, len(here) - 1, min(len(here), FITTED_ON)).astype(np.int64)]
@@ -289,13 +296,14 @@ def fit(stream: Stream, modality: Modality, train: Rows) -> Stream:
 
 
 def _vectors(stream: Columns, modality: Modality, train: Rows) -> Vectors:
-    named = zip(modality.columns, stream.columns, strict=True)
-    return Vectors(
-        tuple(
-            (Category if name in modality.categories else Number).fitted(name, values[train])
-            for name, values in named
-        )
+    coding = stream.reader.coding
+    fitted = tuple(
+        Category.fitted(name, values[train], coding)
+        if name in modality.categories
+        else Number.fitted(name, values[train])
+        for name, values in zip(modality.columns, stream.columns, strict=True)
     )
+    return Vectors(coding, fitted)
 
 
 def _words(stream: Stored, modality: Modality, train: Rows) -> tuple[str, ...]:
@@ -326,10 +334,12 @@ def default_encoder(modality: Modality, stream: Stream) -> str:
             return "pointnet()"
         case "sequence":
             return f"gru(channels={shape[-1]})"
-        case "table":
-            return f"mlp(inputs={shape[0]})"
         case "text" if len(shape) == 2:
-            return f"gru(channels={shape[-1]})"
+            return f"bigru(channels={shape[-1]}, width=128)"
+    if isinstance(stream, Columns):
+        return stream.reader.encoder
+    if isinstance(stream, Stored) and isinstance(stream.reader, Text) and stream.reader.words:
+        return f"bigru(channels=64, width=64, tokens={len(stream.reader.words) + 2})"
     return ""
 
 
@@ -339,13 +349,16 @@ def _fingerprint(opened: Opened, surveys: Iterable[Survey]) -> str:
     how = (recipe.modalities, opened.classes, recipe.seed, recipe.test, recipe.validation)
     digest = hashlib.sha256(repr(how).encode())
     for name in recipe.columns:
-        digest.update(_column_hash(opened.table.column(name)))
+        digest.update(column_hash(opened.table.column(name)))
     for seen in surveys:
         digest.update(seen.digest)
+    if opened.shards is not None:
+        digest.update(opened.shards.digest.encode())
     return digest.hexdigest()
 
 
-def _column_hash(array: pa.Array) -> bytes:
+def column_hash(array: pa.Array) -> bytes:
+    """SHA-256 of a column's values."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, pa.schema([("column", array.type)])) as writer:
         writer.write_batch(pa.record_batch([array], names=["column"]))

@@ -208,7 +208,7 @@ class _Parser:
         columns = tuple(table.get("columns", [table["column"]] if "column" in table else []))
         categories = tuple(table.get("categories", ()))
         if kind == "table":
-            columns += tuple(c for c in categories if c not in columns)
+            columns = (*(c for c in columns if c not in categories), *categories)
         if not columns or (kind != "table" and len(columns) > 1):
             self.refuse(f"{where} needs {'columns' if kind == 'table' else 'one column'}")
         texts = {key: str(table.get(key, "")) for key in ("start", "stop", "root", "suffix")}

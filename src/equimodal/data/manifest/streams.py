@@ -241,8 +241,8 @@ class Survey:
     digest: bytes
 
 
-def survey(stream: Files, rows: NDArray[np.int64]) -> Survey:
-    """Look for the files of some rows, for each once."""
+def survey(stream: Files, rows: NDArray[np.int64], times: bool = False) -> Survey:
+    """Look for the files of some rows, for each once; `times` has their times in the digest as well."""
     known: dict[str, str] = {}
     absent = {}
     digest = hashlib.sha256()
@@ -250,22 +250,22 @@ def survey(stream: Files, rows: NDArray[np.int64]) -> Survey:
         if text is None:
             continue
         if text not in known:
-            known[text], size = _look(stream, row)
-            digest.update(f"{text}\t{size}\n".encode())
+            known[text], size, time = _look(stream, row)
+            digest.update(f"{text}\t{size}\t{time if times else 0}\n".encode())
         if known[text]:
             absent[row] = known[text]
     return Survey(absent, digest.digest())
 
 
-def _look(stream: Files, row: int) -> tuple[str, int]:
-    """Why a row's file cannot be used, or "", and its size."""
+def _look(stream: Files, row: int) -> tuple[str, int, int]:
+    """Why a row's file cannot be used, or "", its size, and its time in nanoseconds."""
     try:
         path = stream.path(row)
         status = path.stat()
     except DataError as error:
-        return str(error), -1
+        return str(error), -1, 0
     except OSError:
-        return f"{path} does not exist.", -1
+        return f"{path} does not exist.", -1, 0
     if stat.S_ISREG(status.st_mode) and not status.st_size:
-        return f"{path} is empty; get it again.", 0
-    return "", status.st_size
+        return f"{path} is empty; get it again.", 0, 0
+    return "", status.st_size, status.st_mtime_ns
