@@ -99,7 +99,7 @@ def test_any_reader_of_tar_finds_the_arrays(shards: Path) -> None:
         held = np.load(io.BytesIO(tar.extractfile("00000012.photo.npy").read()))
     assert names[:3] == ["00000010.photo.npy", "00000010.call.npy", "00000010.walk.npy"]
     assert (
-        held.shape == (3, 9, 10) and held.dtype == np.uint8
+        held.shape == (3, 9, 11) and held.dtype == np.uint8
     )  # 10 x 12, reduced to a shorter side of 8 * 8 / 7
     assert not any("00000009.photo" in name for name in names)
 
