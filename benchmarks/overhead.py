@@ -33,6 +33,7 @@ from equimodal.core.expression import build
 from equimodal.models import encoders
 
 SAMPLES, CLASSES = 512, 10
+WARM = 5  # epochs of four batches before anything is measured
 
 
 def small_cnns() -> tuple[Multimodal, list[Batch]]:
@@ -55,18 +56,21 @@ MODELS = {"cnn": small_cnns, "resnet18": two_resnets}
 
 
 def _batches(shapes: dict[str, tuple[int, ...]], size: int) -> list[Batch]:
+    """A pattern per class in noise, plain to see in the first modality and faint in the others: there is something to balance."""
     generator = torch.Generator().manual_seed(0)
-    return [
-        Batch(
-            {
-                name: torch.randn(size, *shape, generator=generator)
-                for name, shape in shapes.items()
-            },
-            torch.randint(CLASSES, (size,), generator=generator),
-            torch.arange(i * size, (i + 1) * size) % SAMPLES,
-        )
-        for i in range(4)
-    ]
+    patterns = {
+        name: torch.randn(CLASSES, *shape, generator=generator) * (1.0 if i == 0 else 0.1)
+        for i, (name, shape) in enumerate(shapes.items())
+    }
+    batches = []
+    for i in range(4):
+        target = torch.randint(CLASSES, (size,), generator=generator)
+        inputs = {
+            name: torch.randn(size, *shape, generator=generator) + patterns[name][target]
+            for name, shape in shapes.items()
+        }
+        batches.append(Batch(inputs, target, torch.arange(i * size, (i + 1) * size)))
+    return batches
 
 
 def plain_step(make: Callable[[], tuple[Multimodal, list[Batch]]]) -> Callable[[int], None]:
@@ -96,9 +100,7 @@ def balanced_step(
     model, batches = make()
     method = build(expression, methods.BY_NAME, "method", Method)
     learner = Balanced(model, method, samples=SAMPLES, epochs=100).train()
-    optimizer = torch.optim.SGD(learner.parameters(), lr=0.001, momentum=0.9)
-    for epoch in range(3):  # inside the windows of the presets, and with records of every sample
-        learner.begin_epoch(epoch, batches, batches, optimizer)
+    optimizer = torch.optim.SGD(learner.parameters(), lr=0.01, momentum=0.9)
     backwards = 0
 
     def counted(loss: Tensor, **options: bool) -> None:
@@ -106,14 +108,23 @@ def balanced_step(
         backwards += 1
         loss.backward(**options)
 
-    def step(i: int) -> None:
-        for part in learner.steps(batches[i % len(batches)], 2, i % len(batches), len(batches)):
+    def step(i: int, epoch: int = WARM) -> None:
+        for part in learner.steps(batches[i % len(batches)], epoch, i % len(batches), len(batches)):
             output = learner(part)
             losses = learner.losses(output, part)
             learner.backward(losses, output, part, counted)
             optimizer.step()
             optimizer.zero_grad()
 
+    # Inside the windows of the presets, with records of every sample, and with one modality ahead of the other.
+    for epoch in range(WARM):
+        learner.begin_epoch(epoch, batches, batches, optimizer)
+        for i in range(len(batches)):
+            step(i, epoch)
+    learner.begin_epoch(WARM, batches, batches, optimizer)
+    backwards = 0
+    for group in optimizer.param_groups:
+        group["lr"] = 0.001
     return step, lambda: backwards
 
 

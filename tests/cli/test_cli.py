@@ -35,6 +35,9 @@ COMMANDS = [
     ("data", "list"),
     ("data", "check"),
     ("data", "get"),
+    ("data", "prepare"),
+    ("data", "export"),
+    ("data", "unpack"),
     ("demo",),
 ]
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
+import pytest
 import torch
 
-from equimodal import Batch
+from equimodal import Batch, Output
 from equimodal.core import Epoch
 from fixtures.plain import step_of, worked_example
 
@@ -101,3 +105,51 @@ def test_notes_are_detached_and_shared_along_a_chain() -> None:
     step.at(3).note("figure", values().sum())
     assert step.notes["figure"].item() == 15 and not step.notes["figure"].requires_grad
     assert step.at(3).position == 3 and step.position == 0
+
+
+def logits() -> torch.Tensor:
+    return torch.tensor([[2.0, 0, -1], [0, 1, 0], [3, 3, 3], [-1, 0, 1]], dtype=torch.float64)
+
+
+def of_classes(present: list[int] | None = None) -> Batch:
+    return dataclasses.replace(batch(present), target=torch.tensor([0, 2, 1, 1]))
+
+
+def cross_entropies() -> list[float]:
+    """Written out: log Σ exp minus the logit of the truth."""
+    truth = [0, 2, 1, 1]
+    return [
+        math.log(sum(math.exp(x) for x in row)) - row[y]
+        for row, y in zip(logits().tolist(), truth, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("present", [None, [1, 0, 1, 1]])
+def test_loss_is_the_mean_over_those_who_have_the_modality(present: list[int] | None) -> None:
+    step, each = step_of(MODEL, of_classes(present)), cross_entropies()
+    kept = [x for x, there in zip(each, present or [1] * 4, strict=True) if there]
+    assert step.loss(logits(), "two").item() == pytest.approx(sum(kept) / len(kept), abs=1e-12)
+    assert step.loss(logits()).item() == pytest.approx(sum(each) / 4, abs=1e-12)
+
+
+def test_losses_of_micro_batches_sum_to_that_of_the_batch() -> None:
+    whole, counts = of_classes([1, 0, 1, 1]), {"": 4, "one": 4, "two": 3}
+    for modality in (None, "one", "two"):
+        parts = [
+            step_of(MODEL, whole.select(rows), counts=counts).loss(logits()[rows], modality)
+            for rows in (slice(0, 1), slice(1, 4))
+        ]
+        expected = step_of(MODEL, whole).loss(logits(), modality)
+        torch.testing.assert_close(sum(parts), expected)
+
+
+def test_verdicts_are_those_of_this_output_and_computed_once() -> None:
+    step = step_of(MODEL, of_classes())
+    output = Output({}, {"one": logits(), "two": -logits()}, logits())
+    found = step.verdicts(output)
+    truth = [math.exp(-x) for x in cross_entropies()]
+    torch.testing.assert_close(found.confidence[0], torch.tensor(truth, dtype=torch.float64))
+    assert found.correct.tolist() == [[True, False, False, False], [False] * 4]
+    assert step.at(3).verdicts(output) is found
+    other = Output({}, {"one": -logits(), "two": logits()}, logits())
+    assert step.verdicts(other).correct.tolist() == found.correct.flip(0).tolist()

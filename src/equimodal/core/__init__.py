@@ -6,7 +6,7 @@ from .evaluation import evaluating
 from .gradients import TOTAL, Gradients
 from .method import Chain, During, Method
 from .output import Losses, Output
-from .step import DataInfo, Epoch, Phase, Step
+from .step import DataInfo, Epoch, Phase, Step, Verdicts
 from .task import Classification, Task
 from .tokens import TokenEncoder
 
@@ -29,5 +29,6 @@ __all__ = [
     "Step",
     "Task",
     "TokenEncoder",
+    "Verdicts",
     "evaluating",
 ]

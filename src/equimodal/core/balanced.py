@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,7 +18,7 @@ from .evaluation import evaluating
 from .gradients import TOTAL, Gradients
 from .method import Method
 from .output import Losses, Output
-from .step import DataInfo, Epoch, Phase, Step
+from .step import DataInfo, Epoch, Phase, Step, Verdicts
 from .task import Classification, Task
 
 if TYPE_CHECKING:
@@ -130,15 +130,16 @@ class Balanced(nn.Module):
         counts = _counts(micro_batches)
         everyone = Phase(train=tuple(self.model.modalities))
         notes: dict[str, Tensor] = {}
+        memo: dict[str, tuple[object, Verdicts]] = {}
         found = []
         for phase in self.method.phases([everyone], epoch):
             for i, part in enumerate(micro_batches):
                 last = i == len(micro_batches) - 1
                 step = Step(
                     part, phase, self.model, self.task, epoch, number, number / of, last,
-                    counts, self.seed, 0, i, notes,
+                    counts, self.seed, 0, i, notes, memo,
                 )  # fmt: skip
-                found.append(replace(step, batch=self.method.inputs(part, step)))
+                found.append(step.but(batch=self.method.inputs(part, step)))
         return found
 
     def forward(self, step: Step) -> Output:
@@ -207,11 +208,11 @@ class Balanced(nn.Module):
     def _finish(self, step: Step) -> None:
         parts, self._parts = self._parts, _Parts()
         output = Output.concatenate(parts.outputs)
-        step = replace(step, batch=Batch.concatenate(parts.batches))
+        if len(parts.batches) > 1:
+            step = step.but(batch=Batch.concatenate(parts.batches))
         rows = parts.rows or {TOTAL: self._named([p.grad for p in self._trainable.values()])}
         made = Gradients({n: self._averaged(row) for n, row in rows.items()}, self._names)
-        # A host may still be inside its autocast here; products of gradients are not for bfloat16.
-        with torch.no_grad(), torch.autocast(step.batch.device.type, enabled=False):
+        with torch.no_grad(), _full_precision(step.batch.device):
             gradients = self.method.gradients(made, output, step)
             self.method.observe(output, gradients, step)
         if gradients is made and not parts.rows and distributed.processes() == 1:
@@ -249,6 +250,13 @@ class Balanced(nn.Module):
                 f"The optimiser lacks the method's parameter {forgotten[0]!r}: "
                 "build it from learner.parameters(), not from model.parameters()."
             )
+
+
+def _full_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """A host may still be inside its autocast; products of gradients are not for bfloat16."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return contextlib.nullcontext()
 
 
 class _Parts:

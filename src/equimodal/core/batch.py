@@ -90,7 +90,8 @@ class Batch:
         )
 
     def __len__(self) -> int:
-        return len(next(iter(self.inputs.values())))
+        first = next(iter(self.inputs.values()))
+        return len(first) if isinstance(first, Padded) else first.shape[0]  # len(tensor) is slow
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -116,7 +117,8 @@ class Batch:
 
     def complete(self, modalities: Iterable[str]) -> bool:
         """Whether every sample has all of these modalities; known without asking the device."""
-        return all(self.count(modality) == len(self) for modality in modalities)
+        # A mask that holds everywhere is not kept.
+        return all(m in self.inputs and m not in self.present for m in modalities)
 
     def with_inputs(self, inputs: Mapping[str, Input]) -> Batch:
         """The same samples with other inputs."""

@@ -198,7 +198,7 @@ class Chain(Method):
 
     def inputs(self, batch: Batch, step: Step) -> Batch:
         for method, offset in self._each():
-            batch = method.inputs(batch, replace(step, batch=batch).at(offset))
+            batch = method.inputs(batch, step.but(batch=batch, position=step.position + offset))
         return batch
 
     def outputs(self, output: Output, step: Step) -> Output:

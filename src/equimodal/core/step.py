@@ -16,9 +16,10 @@ from .batch import Batch
 
 if TYPE_CHECKING:
     from ..models.multimodal import Multimodal
+    from .output import Output
     from .task import Task
 
-__all__ = ["DataInfo", "Epoch", "Phase", "Step"]
+__all__ = ["DataInfo", "Epoch", "Phase", "Step", "Verdicts"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,19 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class Verdicts:
+    """What the modalities' own predictions are worth, in the order of `Output.unimodal`.
+
+    Attributes:
+        confidence: [M, B] in [0, 1], in the truth.
+        correct: [M, B] booleans.
+    """
+
+    confidence: Tensor
+    correct: Tensor
+
+
+@dataclass(frozen=True)
 class Step:
     """Where training is: one batch (or micro-batch) in one phase.
 
@@ -81,6 +95,7 @@ class Step:
         counts: how many samples the phase's whole batch has here ("" ) and with each modality.
         seed, position, micro: what tells random draws apart.
         notes: what methods noted; read by `observe`, never by the training itself.
+        memo: what was computed for one method and may be asked for by another.
     """
 
     batch: Batch
@@ -96,6 +111,7 @@ class Step:
     position: int = 0
     micro: int = 0
     notes: dict[str, Tensor] = field(default_factory=dict)
+    memo: dict[str, tuple[object, Verdicts]] = field(default_factory=dict)
 
     @property
     def target(self) -> Tensor:
@@ -133,6 +149,30 @@ class Step:
             return total / count.clamp(min=1)
         return total / max(count, 1)
 
+    def loss(self, prediction: Tensor, modality: str | None = None) -> Tensor:
+        """The task's loss of predictions [B, C], its `mean` over the global batch or over the samples with a modality."""
+        size = len(self.batch)
+        count = self.counts.get(modality or "", size)
+        complete = modality is None or self.batch.complete([modality])
+        if complete and count == size > 0 and distributed.processes() == 1:
+            return self.task.mean_loss(prediction, self.target)
+        return self.mean(self.task.loss(prediction, self.target), modality)
+
+    def verdicts(self, output: Output) -> Verdicts:
+        """What the modalities' own predictions are worth; computed once, however many methods ask. Without gradient."""
+        known = self.memo.get("verdicts")
+        if known is None or known[0] is not output:
+            known = self.memo["verdicts"] = output, self._verdicts(output)
+        return known[1]
+
+    @torch.no_grad()
+    def _verdicts(self, output: Output) -> Verdicts:
+        # All modalities at once: a step has many small tensors, and each operation on one costs the same.
+        count, target = len(output.unimodal), self.target
+        stacked, target = torch.cat(list(output.unimodal.values())), target.expand(count, -1)
+        confidence = self.task.confidence(stacked, target.flatten()).view(count, -1)
+        return Verdicts(confidence, self.task.correct(stacked, target.flatten()).view(count, -1))
+
     def _share(self) -> float:
         return len(self.batch) / self.counts.get("", len(self.batch))
 
@@ -148,7 +188,13 @@ class Step:
 
     def at(self, offset: int) -> Step:
         """This step as seen by the method `offset` places further in the chain."""
-        return replace(self, position=self.position + offset) if offset else self
+        return self.but(position=self.position + offset) if offset else self
+
+    def but(self, **changes: object) -> Step:
+        """As `dataclasses.replace`, which takes longer than much of what is done in a step."""
+        step = object.__new__(Step)
+        step.__dict__.update(self.__dict__, **changes)
+        return step
 
 
 @dataclass(frozen=True)

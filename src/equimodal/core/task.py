@@ -22,6 +22,10 @@ class Task(abc.ABC):
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """[B]: the loss of each sample; `prediction` is [B, C]."""
 
+    def mean_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """[]: the mean of `loss`, where there is a way to it in fewer operations."""
+        return self.loss(prediction, target).mean()
+
     @abc.abstractmethod
     def confidence(self, prediction: Tensor, target: Tensor) -> Tensor:
         """[B] in [0, 1]: how much of its belief a prediction puts on the truth."""
@@ -32,8 +36,7 @@ class Task(abc.ABC):
 
     def losses(self, output: Output, step: Step) -> Losses:
         """``{"task": the mean loss of the fused prediction}``."""
-        assert step.batch.target is not None
-        return {"task": step.mean(self.loss(output.fused, step.batch.target))}
+        return {"task": step.loss(output.fused)}
 
 
 class Classification(Task):
@@ -41,6 +44,9 @@ class Classification(Task):
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(prediction, target, reduction="none")
+
+    def mean_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(prediction, target)
 
     def confidence(self, prediction: Tensor, target: Tensor) -> Tensor:
         return prediction.softmax(1).gather(1, target[:, None]).squeeze(1)

@@ -94,7 +94,7 @@ class ARL(Method):
     def losses(self, losses: Losses, output: Output, step: Step) -> Losses:
         weight = self.gamma if step.epoch > self.start else 1.0
         own = {
-            f"arl/{m}": weight * step.mean(step.task.loss(logits, step.target), m)
+            f"arl/{m}": weight * step.loss(logits, m)
             for m, logits in self._logits(output, step).items()
         }
         return {**losses, **own}

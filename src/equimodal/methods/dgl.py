@@ -83,7 +83,7 @@ class DGL(Method):
         own = {}
         for modality in output.modalities:
             logits = self._logits(modality, frozen, output, step)
-            loss = step.mean(step.task.loss(logits, step.target), modality)
+            loss = step.loss(logits, modality)
             own[f"dgl/{modality}"] = self.alpha * loss
         return {**losses, **own}
 

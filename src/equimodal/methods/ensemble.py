@@ -69,8 +69,5 @@ class Ensemble(Method):
 
     def losses(self, losses: Losses, output: Output, step: Step) -> Losses:
         """The members' own losses; the fused loss is not trained."""
-        own = {
-            f"ensemble/{m}": step.mean(step.task.loss(logits, step.target), m)
-            for m, logits in output.unimodal.items()
-        }
+        own = {f"ensemble/{m}": step.loss(logits, m) for m, logits in output.unimodal.items()}
         return {**{name: value for name, value in losses.items() if name != "task"}, **own}

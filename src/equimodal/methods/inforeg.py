@@ -127,10 +127,7 @@ class InfoReg(Method):
         self.scores.zero_()
 
     def losses(self, losses: Losses, output: Output, step: Step) -> Losses:
-        own = {
-            f"inforeg/{m}": step.mean(step.task.loss(g, step.target), m)
-            for m, g in output.unimodal.items()
-        }
+        own = {f"inforeg/{m}": step.loss(g, m) for m, g in output.unimodal.items()}
         return {**losses, **own}
 
     def gradients(self, grads: Gradients, output: Output, step: Step) -> Gradients:

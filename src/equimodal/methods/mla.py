@@ -130,7 +130,7 @@ class MLA(Method):
         """The task's loss, over the samples that have the modality whose turn it is."""
         if len(output.modalities) > 1:
             return losses
-        own = step.mean(step.task.loss(output.fused, step.target), output.modalities[0])
+        own = step.loss(output.fused, output.modalities[0])
         return {**losses, "task": own}
 
     def gradients(self, grads: Gradients, output: Output, step: Step) -> Gradients:

@@ -91,9 +91,7 @@ class MMPareto(Method):
         logits = output.unimodal
         if self.classifiers:
             logits = {m: self.classifiers[m](z) for m, z in output.features.items()}
-        own = {
-            f"mmpareto/{m}": step.mean(step.task.loss(g, step.target), m) for m, g in logits.items()
-        }
+        own = {f"mmpareto/{m}": step.loss(g, m) for m, g in logits.items()}
         return {**losses, **own}
 
     def gradients(self, grads: Gradients, output: Output, step: Step) -> Gradients:

@@ -102,8 +102,7 @@ class OGMGE(Method):
         """k_m of each modality, a scalar."""
         modalities = output.modalities
         present = torch.stack([step.batch.mask(m) for m in modalities])
-        pi = [step.task.confidence(g, step.target) for g in output.unimodal.values()]
-        sums, counts = distributed.totals(torch.stack(pi), present)
+        sums, counts = distributed.totals(step.verdicts(output).confidence, present)
         ratio = _ratio(sums / counts.clamp(min=1), counts > 0)
         k = torch.where(ratio > 1, 1 - torch.tanh(self.alpha * ratio), 1)
         found = dict(zip(modalities, k.unbind(), strict=True))

@@ -34,7 +34,7 @@ class Uniform(Method):
 
     def losses(self, losses: Losses, output: Output, step: Step) -> Losses:
         own = {
-            f"uniform/{m}": self.weight * step.mean(step.task.loss(logits, step.target), m)
+            f"uniform/{m}": self.weight * step.loss(logits, m)
             for m, logits in output.unimodal.items()
         }
         return {**losses, **own}

@@ -105,8 +105,9 @@ def test_record_holds_the_confidences_by_index() -> None:
     # Sample 0 of the batch has index 1.
     truth = [[0.7861480416478738, 0.6926770395049779], [0.2683154674734019, 0.33462610536057236]]
     record = learner.method.record
-    torch.testing.assert_close(record.confidence, f64(truth), atol=1e-15, rtol=0)
-    assert record.correct.tolist() == [[True, True], [False, False]]
+    said = record.read(Batch(batch.inputs, batch.target, torch.arange(2)))
+    torch.testing.assert_close(said.abs(), f64(truth), atol=1e-15, rtol=0)
+    assert said.signbit().tolist() == [[False, False], [True, True]]
 
 
 def test_a_sample_met_twice_is_judged_by_the_previous_epoch() -> None:
@@ -170,8 +171,17 @@ def test_lazy_sets_and_weight(
         assert float(value) == pytest.approx(expected, abs=1e-9)
 
 
+NAMES = ("a", "b", "c")
+
+
+def batch_of(present: torch.Tensor) -> Batch:
+    """Samples of which only who has what matters, from a [M, B] table."""
+    inputs = {m: torch.zeros(present.shape[1], 1) for m in NAMES}
+    return Batch(inputs, present=dict(zip(NAMES, present.bool(), strict=True)))
+
+
 def test_exactly_the_mean_is_not_lazy() -> None:
-    rho, mean = scores(f64([[30.0], [20.0], [10.0]]), torch.ones(3, 1, dtype=torch.bool))
+    rho, mean = scores(f64([[30.0], [20.0], [10.0]]), NAMES, batch_of(torch.ones(3, 1)))
     assert (rho < mean).tolist() == [False, False, True]
     assert (rho > mean).tolist() == [True, False, False]
 
@@ -185,7 +195,7 @@ def test_margin_is_a_fraction_of_the_mean() -> None:
 def test_scores_of_missing_modalities() -> None:
     confidence = f64([[0.8, 0.6, 9.0, 9.0], [0.5, 0.5, 0.4, 0.2], [9.0, 9.0, 9.0, 9.0]])
     present = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]]).bool()
-    rho, mean = scores(confidence, present)
+    rho, mean = scores(confidence, NAMES, batch_of(present))
     # ρ = B times the mean over those who have it: 4 · .7 and 4 · .4; the third is nobody's.
     torch.testing.assert_close(rho[:2], f64([2.8, 1.6]))
     assert float(mean) == pytest.approx(2.2)
@@ -242,8 +252,8 @@ def test_last_of_a_repeated_sample_counts() -> None:
     learner, batch = example(BIO())
     run(learner, Batch(batch.inputs, batch.target, torch.tensor([1, 1])))
     record = learner.method.record
-    assert float(record.confidence_now[0, 1]) == pytest.approx(0.7861480416478738, abs=1e-15)
-    assert record.confidence_now[:, 0].tolist() == [1, 1]
+    assert float(record.said_now[0, 1]) == pytest.approx(0.7861480416478738, abs=1e-15)
+    assert record.said_now[:, 0].tolist() == [1, 1]
 
 
 def test_micro_batches_are_recorded_as_one() -> None:

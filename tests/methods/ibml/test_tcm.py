@@ -27,9 +27,8 @@ def recorded(
     encoders: dict[str, nn.Module] = {n: nn.Identity() for n in NAMES[: len(rho)]}
     learner = learner_of(method, encoders, samples)
     confidence = torch.tensor(rho, dtype=torch.float64)[:, None] / samples
-    method.record.confidence.copy_(confidence.expand(-1, samples))
-    if correct is not None:
-        method.record.correct.copy_(correct)
+    sign = 1 if correct is None else torch.where(correct, 1, -1)  # negative where it was wrong
+    method.record.said.copy_(confidence.expand(-1, samples) * sign)
     return learner
 
 
@@ -113,18 +112,19 @@ def test_draws_differ_between_batches_and_repeat_for_one() -> None:
 
 def test_spread_golden_and_by_feature() -> None:
     values = torch.tensor([[0.0, 2], [4, 6]], dtype=torch.float64)
-    there = torch.ones(2, dtype=torch.bool)
-    for complete in (True, False):
-        found = spread(values, there, "modality", complete)
+    for there in (None, torch.ones(2, dtype=torch.bool)):
+        found = spread(values, there, "modality")
         assert float(found) == pytest.approx(2.581988897471611, abs=1e-15)
-    torch.testing.assert_close(spread(values, there, "feature"), values.std(0))
-    assert spread(values[:1], there[:1], "feature").tolist() == [0, 0]
+        torch.testing.assert_close(spread(values, there, "feature"), values.std(0))
+    assert spread(values[:1], None, "feature").tolist() == [0, 0]
+    assert spread(values[:1, :1], None, "modality").tolist() == 0
 
 
 def test_spread_leaves_out_padding_and_missing_samples() -> None:
     values = torch.randn(3, 4, 2, dtype=torch.float64) + 100
     padded = Padded(values, torch.tensor([4, 2, 3]))
-    there = valid(padded, torch.tensor([True, True, False]))
+    batch = Batch({"a": padded}, present={"a": torch.tensor([True, True, False])})
+    there = valid(padded, batch, "a")
     kept = torch.cat([values[0], values[1, :2]])
     torch.testing.assert_close(spread(values, there, "modality"), kept.std())
     torch.testing.assert_close(spread(values, there, "feature"), kept.std(0))
@@ -167,7 +167,7 @@ class Words(nn.Module):
 def test_tokens_get_noise_after_the_embedding_and_still_train_it() -> None:
     method = TCM(strength=2.0)
     learner = learner_of(method, {"a": Words(), "b": nn.Identity()}, 6)
-    method.record.confidence[1] = 0
+    method.record.said[1] = 0
     ids = torch.randint(7, (6, 4))
     batch = batch_of({"a": ids, "b": torch.randn(6, 3).double()})
     words = learner.model.encoders["a"]

@@ -28,13 +28,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from ...core import DataInfo, Epoch, Gradients, Losses, Method, Output, Step
 from ...errors import ConfigError
 from ._options import one_of
-from .record import Record, presence, scores
+from .record import Record, known_to_be_zero, scores
 
 if TYPE_CHECKING:
     from ...models.multimodal import Multimodal
@@ -84,19 +83,25 @@ class BIO(Method):
 
     def losses(self, losses: Losses, output: Output, step: Step) -> Losses:
         modalities, confidence = self._confidence(output, step)
-        rho, mean = scores(confidence, presence(step.batch, modalities))
+        rho, mean = scores(confidence, modalities, step.batch)
         lazy = (rho < (1 - self.margin) * mean).to(rho.dtype)
-        for m, score, indicator in zip(modalities, rho, lazy, strict=True):
+        indicators = dict(zip(modalities, lazy.unbind(), strict=True))
+        for m, score in zip(modalities, rho.unbind(), strict=True):
             step.note(f"bio/rho/{m}", score)
-            step.note(f"bio/lazy/{m}", indicator)
-        count = lazy.sum().clamp(min=1)
-        weight = count if self.fusion_weight == "lazy_count" else torch.ones_like(count)
-        indicators = dict(zip(modalities, lazy, strict=True))
+            step.note(f"bio/lazy/{m}", indicators[m])
         own = {
-            f"bio/{m}": indicators[m] * step.mean(step.task.loss(logits, step.target), m)
+            f"bio/{m}": self._own(indicators[m], m, logits, step)
             for m, logits in output.unimodal.items()
         }
-        return {**losses, "task": weight * losses["task"], **own}
+        if self.fusion_weight == "one":
+            return {**losses, **own}
+        return {**losses, "task": lazy.sum().clamp(min=1) * losses["task"], **own}
+
+    @staticmethod
+    def _own(indicator: Tensor, m: str, logits: Tensor, step: Step) -> Tensor:
+        if known_to_be_zero(indicator):
+            return indicator
+        return indicator * step.loss(logits, m)
 
     def observe(self, output: Output, grads: Gradients, step: Step) -> None:
         if self.scores == "recorded":
@@ -105,6 +110,5 @@ class BIO(Method):
     def _confidence(self, output: Output, step: Step) -> tuple[tuple[str, ...], Tensor]:
         """The modalities that are compared, and π [M, B]."""
         if self.scores == "recorded":
-            return self.record.modalities, self.record.read(step.batch)[0]
-        pi = [step.task.confidence(g.detach(), step.target) for g in output.unimodal.values()]
-        return output.modalities, torch.stack(pi)
+            return self.record.modalities, self.record.read(step.batch).abs()
+        return output.modalities, step.verdicts(output).confidence

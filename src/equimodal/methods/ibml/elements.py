@@ -9,10 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from ... import distributed
-from ...core import Input, Padded, TokenEncoder
+from ...core import Batch, Input, Padded, TokenEncoder
 from ...errors import DataError
 
-__all__ = ["embedding", "rows_of", "spread", "valid", "values_of", "with_values"]
+__all__ = [
+    "embedding",
+    "rows_of",
+    "spread",
+    "valid",
+    "values_of",
+    "with_values",
+]
 
 
 def values_of(value: Input) -> Tensor:
@@ -25,17 +32,12 @@ def with_values(value: Input, values: Tensor) -> Input:
     return replace(value, values=values) if isinstance(value, Padded) else values
 
 
-def valid(value: Input, present: Tensor) -> Tensor:
-    """Booleans [B], or [B, T] where the input is `Padded`: what of it is there.
-
-    Args:
-        value: a modality's input.
-        present: [B] booleans, which samples have the modality.
-    """
+def valid(value: Input, batch: Batch, modality: str) -> Tensor | None:
+    """Booleans [B], or [B, T] where the input is `Padded`: what of a modality's input is there; None if all of it."""
     if not isinstance(value, Padded):
-        return present
-    steps = torch.arange(value.values.shape[1], device=present.device)
-    return (steps < value.lengths[:, None]) & present[:, None]
+        return None if batch.complete([modality]) else batch.mask(modality)
+    steps = torch.arange(value.values.shape[1], device=value.values.device)
+    return (steps < value.lengths[:, None]) & batch.mask(modality)[:, None]
 
 
 def embedding(modality: str, value: Input, encoder: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -60,19 +62,22 @@ def _unchanged(values: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def spread(values: Tensor, there: Tensor, per: str, complete: bool = False) -> Tensor:
+def spread(values: Tensor, there: Tensor | None, per: str) -> Tensor:
     """The unbiased standard deviation over the global batch: [] per "modality", [...] per "feature".
 
     Sums, then squared distances to the mean, are added up over processes. Fewer than two elements have no spread: 0.
 
     Args:
         values: [B, ...], or [B, T, ...] of a padded sequence.
-        there: [B] or [B, T] booleans.
+        there: [B] or [B, T] booleans; None if everything is.
         per: "modality", over all elements that are there, or "feature", for each position of [...] by itself.
-        complete: whether `there` is known to hold everywhere.
     """
-    if complete and per == "modality" and values.numel() > 1 and distributed.processes() == 1:
-        return values.std()
+    alone = there is None and distributed.processes() == 1
+    if alone and per == "modality" and values.numel() > 1:
+        away: Tensor = torch.linalg.vector_norm(values - values.mean())  # sooner done than std()
+        return away.div((values.numel() - 1) ** 0.5)
+    if there is None:
+        there = torch.ones(len(values), dtype=torch.bool, device=values.device)
     dtype = torch.promote_types(values.dtype, torch.float32)
     elements = values.to(dtype).reshape(there.numel(), -1)
     mask, size = there.reshape(-1, 1), elements.shape[1] if per == "modality" else 1

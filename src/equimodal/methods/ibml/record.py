@@ -1,7 +1,7 @@
 r"""What the modalities said of each sample in the previous epoch: the memory of BIO and of TCM, a store each.
 
 Of each modality m and sample i are kept $\pi_{m,i} = \mathrm{softmax}(g_{m,i})[y_i]$ and whether $g_{m,i}$ was right:
-two arrays [M, N] of the previous epoch, and two that this epoch fills, so that a sample that is met twice in an epoch is
+an array [M, N] of the previous epoch, and one that this epoch fills, so that a sample that is met twice in an epoch is
 judged the same both times. Predictions are those of the training forward, in training mode and on whatever input the
 encoders saw. Before its first epoch a sample counts as predicted perfectly (π = 1, correct), so that in epoch 0 all
 scores tie; a sample that an epoch leaves out keeps what is known of it.
@@ -21,11 +21,14 @@ from ... import distributed
 from ...core import Batch, DataInfo, Output, Step
 from ...errors import ConfigError, DataError
 
-__all__ = ["Record", "presence", "scores"]
+__all__ = ["Record", "known_to_be_zero", "presence", "scores"]
 
 
 class Record(nn.Module):
-    """π [M, N] and correctness [M, N] of the previous epoch, and those of the present one as it goes.
+    """What each modality said of each sample: π and correctness of the previous epoch, and those of the present one as it goes.
+
+    One number holds both, π where the prediction was right and -π where it was wrong: a step has many small tensors, and
+    each operation on one costs the same.
 
     Args:
         who: the method that keeps it, for the sentence of a refusal.
@@ -38,71 +41,84 @@ class Record(nn.Module):
         DataError: a batch's index is not in 0..N-1 (looked at on the CPU only: an accelerator would have to be waited for).
     """
 
-    confidence: Tensor
-    correct: Tensor
-    confidence_now: Tensor
-    correct_now: Tensor
+    said: Tensor  # [M, N]
+    said_now: Tensor
 
     def __init__(self, who: str, modalities: Sequence[str], data: DataInfo, like: Tensor) -> None:
         super().__init__()
         self.who, self.modalities = who, tuple(modalities)
         self.samples = data.need_samples(who)
+        self._checked: Tensor | None = None
         shape = len(self.modalities), self.samples
-        dtype = torch.promote_types(like.dtype, torch.float32)
-        for when in ("", "_now"):
-            self.register_buffer(f"confidence{when}", torch.ones(shape, dtype=dtype))
-            self.register_buffer(f"correct{when}", torch.ones(shape, dtype=torch.bool))
+        for name in ("said", "said_now"):
+            perfect = torch.ones(shape, dtype=torch.promote_types(like.dtype, torch.float32))
+            self.register_buffer(name, perfect)
 
     def turn(self) -> None:
         """A new epoch begins: what this one said becomes what the previous one said."""
-        self.confidence.copy_(self.confidence_now)
-        self.correct.copy_(self.correct_now)
+        self.said.copy_(self.said_now)
 
-    def read(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """π and correctness in the previous epoch, both [M, B]."""
-        index = self._index(batch)
-        return self.confidence[:, index], self.correct[:, index]
+    def read(self, batch: Batch) -> Tensor:
+        """[M, B]: π in the previous epoch, with the sign bit (π may be 0) where the prediction was wrong."""
+        return self.said.index_select(1, self._index(batch))
 
     def write(self, output: Output, step: Step) -> None:
         """What a step's output says of its samples; modalities that it or the sample lacks are left as they are."""
         index = distributed.gather(self._index(step.batch))
-        order = index.sort(stable=True)
-        last = order.indices[torch.searchsorted(order.values, index, right=True) - 1]
-        # One message, and the same values wherever a sample occurs: then the order of writing does not matter.
-        rows = distributed.gather(self._said(output, step).flatten(1))[last]
-        confidence, correct, there = rows.unflatten(1, (3, -1)).permute(1, 2, 0).unbind()  # [M, B]
-        for store, now in (self.confidence_now, confidence), (self.correct_now, correct.bool()):
-            store.index_copy_(1, index, torch.where(there.bool(), now, store[:, index]))
+        everyone = tuple(output.unimodal) == self.modalities and distributed.processes() == 1
+        complete = everyone and step.batch.complete(self.modalities)
+        now = self._judged(output, step) if complete else self._judged_where_present(output, step)
+        if not _distinct(index):
+            # The same values wherever a sample occurs: then the order of writing does not matter.
+            order = index.sort(stable=True)
+            now = now[:, order.indices[torch.searchsorted(order.values, index, right=True) - 1]]
+        if not complete:
+            now = torch.where(now.isnan(), self.said_now.index_select(1, index), now)
+        self.said_now.index_copy_(1, index, now)
 
-    def _said(self, output: Output, step: Step) -> Tensor:
-        """[B, 3, M]: π, whether it was right, and whether there was a prediction at all."""
-        nothing = output.fused.new_zeros(())
-        logits = [output.unimodal.get(m, nothing.expand_as(output.fused)) for m in self.modalities]
-        # All modalities at once: a step has many small tensors, and each operation on one costs the same.
-        said, target = torch.cat(logits), step.target.repeat(len(logits))
-        there = presence(step.batch, self.modalities)
-        if len(output.unimodal) < len(self.modalities):
-            spoke = [m in output.unimodal for m in self.modalities]
-            there = there & torch.tensor(spoke, device=there.device)[:, None]
-        columns = step.task.confidence(said, target), step.task.correct(said, target)
-        rows = [column.view(len(logits), -1).to(self.confidence.dtype) for column in columns]
-        return torch.stack([*rows, there.to(self.confidence.dtype)]).permute(2, 0, 1)
+    def _judged(self, output: Output, step: Step) -> Tensor:
+        """[modalities of the output, B]: π where a prediction is right, -π where it is wrong."""
+        verdicts = step.verdicts(output)
+        confidence = verdicts.confidence.to(self.said.dtype)
+        return torch.where(verdicts.correct, confidence, -confidence)
+
+    def _judged_where_present(self, output: Output, step: Step) -> Tensor:
+        """[M, samples of all processes]: the same, NaN where there is no prediction."""
+        there = [self.modalities.index(m) for m in output.unimodal]
+        judged = self.said.new_full((len(self.modalities), len(step.batch)), torch.nan)
+        judged[there] = self._judged(output, step)
+        judged.masked_fill_(~presence(step.batch, self.modalities), torch.nan)
+        return distributed.gather(judged.T).T
 
     def _index(self, batch: Batch) -> Tensor:
         index = batch.index
+        if index is not None and index is self._checked:  # a step reads and writes by the same
+            return index
         if index is None:
             raise ConfigError(
                 f"{self.who} keeps a record per sample, but the batch does not say which samples it has: "
                 "give Batch(..., index=...)."
             )
         if index.device.type == "cpu" and len(index):
-            low, high = (int(bound) for bound in index.aminmax())
+            numbers = index.tolist()
+            low, high = min(numbers), max(numbers)
             if low < 0 or high >= self.samples:
                 raise DataError(
                     f"{self.who} keeps a record of {self.samples} samples, 0 to {self.samples - 1}, but a batch has "
                     f"index {low} to {high}: say Balanced(..., samples=N) with the right N."
                 )
+        self._checked = index
         return index
+
+
+def _distinct(index: Tensor) -> bool:
+    """Whether it is known without waiting for an accelerator that no sample occurs twice."""
+    return index.device.type == "cpu" and len(set(index.tolist())) == len(index)
+
+
+def known_to_be_zero(value: Tensor) -> bool:
+    """Whether a number [], the same in all processes, is 0; where it takes waiting for an accelerator, no."""
+    return value.device.type == "cpu" and not bool(value)
 
 
 def presence(batch: Batch, modalities: Sequence[str]) -> Tensor:
@@ -110,7 +126,7 @@ def presence(batch: Batch, modalities: Sequence[str]) -> Tensor:
     return torch.stack([batch.mask(m) for m in modalities])
 
 
-def scores(confidence: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+def scores(confidence: Tensor, modalities: Sequence[str], batch: Batch) -> tuple[Tensor, Tensor]:
     r"""ρ_m [M] and its mean over the modalities [], over the global batch (eq. 13).
 
     ρ_m is B times the mean of π over the samples that have m, which is the sum where all have it. A modality that no
@@ -118,8 +134,13 @@ def scores(confidence: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         confidence: [M, B], π.
-        present: [M, B] booleans.
+        modalities: whose they are.
+        batch: the samples.
     """
+    if distributed.processes() == 1 and batch.complete(modalities):
+        rho = confidence.sum(1)
+        return rho, rho.mean()
+    present = presence(batch, modalities)
     size = torch.full_like(present[:, 0], present.shape[1], dtype=torch.long)
     kept = confidence.masked_fill(~present, 0).sum(1), present.sum(1), size
     sums, counts, size = distributed.sum(torch.stack([x.to(confidence.dtype) for x in kept]))

@@ -34,7 +34,7 @@ from torch import Tensor
 from ...core import Batch, DataInfo, Epoch, Gradients, Input, Method, Output, Step
 from ._options import at_least, one_of
 from .elements import embedding, rows_of, spread, valid, values_of, with_values
-from .record import Record, presence, scores
+from .record import Record, known_to_be_zero, scores
 
 if TYPE_CHECKING:
     from ...models.multimodal import Multimodal
@@ -76,17 +76,16 @@ class TCM(Method):
         self.record.turn()
 
     def inputs(self, batch: Batch, step: Step) -> Batch:
-        confidence, correct = self.record.read(batch)
-        present = presence(batch, self.record.modalities)
-        rho, mean = scores(confidence, present)
-        advantage = rho / mean.clamp(min=torch.finfo(mean.dtype).tiny)
-        rates = torch.where(rho > mean, advantage.clamp(max=self.strength) / self.strength, 0)
+        said, modalities = self.record.read(batch), self.record.modalities
+        rho, mean = scores(said.abs(), modalities, batch)
+        # No a_m exceeds M, nor λ, which is at least M.
+        rates = torch.where(rho > mean, rho / (mean * self.strength), 0)
         changed = dict(batch.inputs)
-        for i, m in enumerate(self.record.modalities):
-            step.note(f"tcm/rate/{m}", rates[i])
+        for m, rate, previous in zip(modalities, rates.unbind(), said, strict=True):
+            step.note(f"tcm/rate/{m}", rate)
             if m in batch.inputs:
                 value = self._continuous(m, batch.inputs[m], step)
-                changed[m] = self._noised(m, value, rates[i], correct[i], present[i], step)
+                changed[m] = self._noised(m, value, rate, ~previous.signbit(), step)
         return batch.with_inputs(changed)
 
     def observe(self, output: Output, grads: Gradients, step: Step) -> None:
@@ -100,20 +99,22 @@ class TCM(Method):
         embed = embedding(m, value, step.model.encoders[m])
         return with_values(value, embed(values_of(value)))
 
-    def _noised(
-        self, m: str, value: Input, rate: Tensor, correct: Tensor, present: Tensor, step: Step
-    ) -> Input:
-        values, there = values_of(value), valid(value, present)
+    def _noised(self, m: str, value: Input, rate: Tensor, correct: Tensor, step: Step) -> Input:
+        if known_to_be_zero(rate):
+            return value
+        batch, values = step.batch, values_of(value)
         generator, device = step.generator(f"tcm/{m}", per_process=True), values.device
-        draws = torch.rand(len(values), generator=generator, device=device, dtype=rate.dtype)
-        chosen = correct & present & (draws < rate)
+        draws = torch.rand(len(batch), generator=generator, device=device, dtype=rate.dtype)
+        chosen = correct & (draws < rate)
+        if not batch.complete([m]):
+            chosen = chosen & batch.mask(m)
         rows = rows_of(chosen)  # few samples get noise, and most of its cost is to draw it
-        part = values[rows]
-        shape = part.shape if self.noise == "independent" else part.shape[1:]
+        shape = values.shape[1:] if self.noise == "shared" else (len(rows), *values.shape[1:])
         noise = torch.randn(shape, generator=generator, device=device, dtype=values.dtype)
-        where = there[rows] & chosen[rows].reshape(-1, *[1] * (there.ndim - 1))
-        where = where.reshape(*where.shape, *[1] * (values.ndim - where.ndim))
-        complete = there.ndim == 1 and step.batch.complete([m])
-        deviation = spread(values, there, self.per, complete)
-        noised = torch.where(where, part + deviation * noise, part)
-        return with_values(value, values.index_copy(0, rows, noised))
+        there = valid(value, batch, m)
+        noise = (noise * spread(values, there, self.per)).expand(len(rows), *values.shape[1:])
+        if there is not None or device.type != "cpu":  # else the rows are those, and whole
+            there = chosen if there is None else (chosen.view(-1, *[1] * (there.ndim - 1)) & there)
+            where = there[rows]
+            noise = noise * where.reshape(*where.shape, *[1] * (values.ndim - where.ndim))
+        return with_values(value, values.index_add(0, rows, noise))
