@@ -64,7 +64,7 @@ def front(runs: Sequence[Record]) -> Section:
         "Overview",
         [
             Prose(_lead(shown), "lead"),
-            Points(_findings(shown, ceilings)),
+            Points([*_verdicts(shown), *_findings(shown, ceilings)]),
             _glance(shown, ceilings),
             _table(shown, ceilings),
             *_over_seeds(shown),
@@ -139,6 +139,8 @@ def _findings(
     """Statements about modalities with their evidence; what holds for several is said once."""
     found: dict[str, list[tuple[str, str]]] = {}
     for run in runs:
+        if run.diagnosis:
+            continue
         for name in run.modalities if len(run.modalities) > 1 else ():
             statement, evidence = _finding(run, name, ceilings.get((run.settings.data, name)))
             subject = f"{name} in {run.name}" if len(runs) > 1 else name
@@ -149,6 +151,18 @@ def _findings(
         else (f"{statement}.", _evidence(of))
         for statement, of in sorted(found.items(), key=lambda item: STATEMENTS.index(item[0]))
     ]
+
+
+def _verdicts(runs: Sequence[Record]) -> list[tuple[str, str]]:
+    """What the diagnosis of each run concludes; of several runs one item each."""
+    found = []
+    for run in runs:
+        said = [str(sentence["text"]) for sentence in (run.diagnosis or {}).get("verdict", ())]
+        if len(runs) == 1:
+            found += [(sentence, "") for sentence in said]
+        elif said:
+            found.append((f"{run.name}: {said[0]}", " ".join(said[1:])))
+    return found
 
 
 def _evidence(found: Sequence[tuple[str, str]]) -> str:

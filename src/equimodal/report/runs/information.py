@@ -8,6 +8,7 @@ import numpy as np
 
 from ..figures import Series, points
 from ..page import Section
+from .diagnosis import decomposition
 from .front import alone, together
 from .intervals import Interval, mean
 from .record import FUSED, Record, Said
@@ -45,7 +46,7 @@ def information(runs: Sequence[Record]) -> Section | None:
     )
     return Section(
         "Information",
-        [figure],
+        [figure, *decomposition(runs)],
         "Lower bounds: there is at least as much information as they say.",
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 from ..figures import Series, bars, matrix, points
 from ..page import Section, Side
 from .coalitions import Coalition, accuracy, adds, coalitions, likelihood, shapley
+from .diagnosis import use_figures
 from .front import together
 from .intervals import Interval, wilson
 from .record import FUSED, Record
@@ -30,7 +31,9 @@ def use(runs: Sequence[Record]) -> Section | None:
     groups = [run for run in shown if len(run.modalities) > 1]
     if groups:
         parts.append(_agreement(groups))
-    if summing := [run for run in groups if run.said is not None and adds(run.said)]:
+    parts += use_figures(runs)
+    undiagnosed = [run for run in groups if run.diagnosis is None]
+    if summing := [run for run in undiagnosed if run.said is not None and adds(run.said)]:
         parts += [_subsets(summing), Side([_shapley(summing, *which) for which in _SHAPLEY])]
     parts.append(Side([_by_class(run, len(shown) > 1) for run in shown if _fits(run)]))
     parts.append(Side([_confusion(run, len(shown) > 1) for run in shown if _fits(run)]))
