@@ -67,7 +67,10 @@ def cards() -> Section:
 def seen(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """Two runs and a ceiling, opened from disk once."""
     folder = tmp_path_factory.mktemp("reports")
-    runs = [hostile(folder / BAD.replace("/", ""), "joint()"), hostile(folder / "uniform")]
+    runs = [
+        hostile(folder / BAD.replace("/", ""), "joint()"),
+        hostile(folder / "uniform", diagnosed=True),
+    ]
     runs.append(hostile(folder / "alone", "joint()", MODALITIES[1:]))
     page = of_runs(read_all(runs))
     path = folder / "report.html"

@@ -84,6 +84,7 @@ def points(
                 "title": {"text": axis},
                 "tickformat": form.replace(".1%", ".0%"),
                 "showgrid": True,
+                "zeroline": True,
             },
             yaxis={
                 "tickvals": rows,

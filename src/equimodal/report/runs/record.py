@@ -157,7 +157,7 @@ def read(folder: Path, name: str) -> Record:
 
 
 def _diagnosis(place: RunFolder) -> Mapping[str, Any] | None:
-    path = place.path / "diagnosis.json"
+    path = place.diagnosis
     if not path.exists():
         return None
     found = place.read_json(path)

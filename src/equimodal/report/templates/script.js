@@ -8,7 +8,7 @@
   const LIGHT = { paper: "#fdfdfb", ink: "#20242a", quiet: "#646b75", line: "#e3e3de" };
   const theme = (c) => {
     const axis = {
-      gridcolor: c.line, linecolor: c.line, zerolinecolor: c.line, tickcolor: c.line, automargin: true,
+      gridcolor: c.line, linecolor: c.line, zerolinecolor: c.quiet, tickcolor: c.line, automargin: true,
       title: { standoff: 8, font: { color: c.quiet, size: 13 } }, tickfont: { color: c.quiet, size: 12 },
     };
     const scale = [[0, c.paper], [1, c.paper === LIGHT.paper ? "#0072b2" : "#2b84c6"]];
