@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from ..training.folder import RunFolder
 from ..training.settings import NEUTRAL, Settings, read_toml
 from .options import Options
+from .report import written
 
 __all__ = ["predict", "run_name", "settings", "stored", "train"]
 
@@ -29,21 +30,24 @@ def train(
     out: Annotated[Path | None, Parameter(show_default="runs/DATA-METHOD-SEED")] = None,
     resume: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
+    report: bool = True,
     options: Options = NOTHING_SAID,
 ) -> None:
     """Train a model, test it, and write everything to a run folder.
 
     Options override the experiment file, which overrides what the data set suggests (some name their own number of epochs
     or learning rate), which overrides the defaults below. The run folder holds config.toml (all settings as they came
-    out), metrics.jsonl (a line per epoch), results.json, predictions.parquet and checkpoint/. Learning rates have no
+    out), metrics.jsonl (a line per epoch), results.json, predictions.parquet, checkpoint/ and report.html. Learning rates have no
     unit; sizes count samples, lengths count epochs, and only --checkpoint-every knows seconds.
 
     Args:
-        data: data set by its expression, such as "avmnist(snr=-5.0)"; `equimodal data list` lists them
+        data: data set by its expression, such as "avmnist(snr=-5.0)"; `equimodal data list` lists them; or a TOML for data
+            of your own; `equimodal data init` writes one
         config: experiment file (TOML) with any of these settings by the same names, with _ for -
         out: run folder
         resume: run folder to go on with from its last checkpoint, with the settings that it began with
         overwrite: replace the run folder if it exists
+        report: write report.html at the end, if the extra `report` is installed
     """
     if resume is not None:
         _refuse_with_resume(data, config, out, overwrite, options)
@@ -51,7 +55,7 @@ def train(
     else:
         chosen = settings(data, config, options)
         folder = out or Path("runs") / run_name(chosen)
-    _train(chosen, folder, resume=resume is not None, overwrite=overwrite)
+    _train(chosen, folder, resume=resume is not None, overwrite=overwrite, report=report)
 
 
 def predict(
@@ -87,7 +91,7 @@ def settings(data: str | None, config: Path | None, options: Options) -> Setting
     Raises:
         ConfigError: there is no data set, or the file has a setting that cannot be.
     """
-    given = options.said() | ({} if data is None else {"data": data})
+    given = options.said() | ({} if data is None else _named(data, options))
     if config is not None:
         values = read_toml(config)
         if "encoders" in given:  # one option names one encoder; those of the others stay
@@ -100,9 +104,17 @@ def settings(data: str | None, config: Path | None, options: Options) -> Setting
     return Settings(**given)
 
 
+def _named(data: str, options: Options) -> dict[str, str]:
+    """A data TOML is named apart from its folder, so that a run can be resumed where the folder has moved."""
+    path = Path(data)
+    if path.suffix != ".toml" or options.data_root is not None:
+        return {"data": data}
+    return {"data": path.name, "data_root": str(path.parent.resolve())}
+
+
 def run_name(chosen: Settings) -> str:
     """DATA-METHOD-SEED, made of characters that every file system takes."""
-    parts = (chosen.data, chosen.method, str(chosen.seed))
+    parts = (chosen.data.removesuffix(".toml"), chosen.method, str(chosen.seed))
     name = "-".join(_plain(part) for part in parts)
     if len(name) <= 100:
         return name
@@ -113,7 +125,7 @@ def _plain(text: str) -> str:
     return re.sub(r"[^\w.+=-]+", "_", text.replace("()", "").replace(" ", "")).strip("_.")
 
 
-def _train(chosen: Settings, folder: Path, *, resume: bool, overwrite: bool) -> None:
+def _train(chosen: Settings, folder: Path, *, resume: bool, overwrite: bool, report: bool) -> None:
     from ..report.text import Bar, print_text, results
     from ..training.run import train as run
 
@@ -123,6 +135,8 @@ def _train(chosen: Settings, folder: Path, *, resume: bool, overwrite: bool) -> 
         raise KeyboardInterrupt(_how_to_go_on(folder)) from None
     results(done.results)
     print_text(f"Run folder: {folder}")
+    if report:
+        print_text(written([folder]))
 
 
 def _how_to_go_on(folder: Path) -> str:
