@@ -1,6 +1,7 @@
 """How fast clips become tensors: this library beside the straightforward ways, in clips per second per core.
 
     python benchmarks/data.py --clips 200
+    python benchmarks/data.py --clips 48 --feed 16 --workers 1
 
 Makes clips like those of CREMA-D, 2 to 3 s long, 480×360 at 30 frames per second in flv (Sorenson, mp3) with a 16 kHz wav
 beside each, and turns each into 3 frames of 3×224×224 and a spectrogram of 257×188, the input of OGM-GE:
@@ -13,6 +14,9 @@ beside each, and turns each into 3 frames of 3×224×224 and a spectrogram of 25
 The ways are interleaved in random order over the clips, in one process with one thread. Counted is processor time, of all
 threads of the process, so that other work on the machine does not count. `opencv` is left out where opencv-python-headless
 or librosa is not installed.
+
+With `--feed`: how long training of two ResNet-18 waits for its batches of that size, read from what was kept, as a
+fraction of a step; the first batch, for which nothing could be read ahead, is not counted.
 """
 
 from __future__ import annotations
@@ -33,9 +37,12 @@ import soundfile
 import torch
 from PIL import Image
 
+from equimodal import Balanced, Method, Multimodal, heads
+from equimodal.data import Loader
 from equimodal.data.filed import Filed
 from equimodal.data.media.audio import PRESETS
 from equimodal.data.media.video import Video
+from equimodal.models import encoders
 
 SIZE, FPS, RATE = (480, 360), 30, 44100
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -125,6 +132,8 @@ def main() -> None:
     )
     options.add_argument("--clips", type=int, default=200)
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--feed", type=int, default=0, help="samples in a batch")
+    options.add_argument("--workers", type=int, default=1)
     chosen = options.parse_args()
     torch.set_num_threads(1)
     ways: dict[str, Way] = {"equimodal": by_equimodal, "pyav": by_pyav}
@@ -139,13 +148,16 @@ def main() -> None:
         kept = Filed(
             {"video": [(p,) for p in clips], "audio": [(p.with_suffix(".wav"),) for p in clips]},
             {"video": VIDEO, "audio": AUDIO},
-            [0] * len(clips),
-            ("all",),
+            [i % 6 for i in range(len(clips))],
+            "abcdef",
             [p.stem for p in clips],
             cache=folder / "kept",
             augment=True,
         )
         assert not kept.prepare()
+        if chosen.feed:
+            print(fed(kept, chosen.feed, chosen.workers))
+            return
 
         def by_kept(path: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
             found = kept.sample(int(path.stem)).inputs
@@ -153,6 +165,36 @@ def main() -> None:
 
         ways["kept"] = by_kept
         report(measured(ways, clips, chosen.seed))
+
+
+def fed(kept: Filed, batch: int, workers: int) -> str:
+    """Two epochs of two ResNet-18, and how long they wait for data."""
+    names = {"video": encoders.ResNet18(3), "audio": encoders.ResNet18(1)}
+    model = Multimodal(names, heads.Linear({"video": 512, "audio": 512}, 6))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    learner = Balanced(model.to(device), Method())
+    optimizer = torch.optim.SGD(learner.parameters(), lr=1e-3)
+    loader = Loader(kept, batch, workers=workers, drop_last=True)
+    waited, total = [], []
+    for epoch in range(2):
+        learner.begin_epoch(epoch, loader, None, optimizer)
+        batches = loader.iterate(epoch)
+        for number in range(len(loader)):
+            start = time.perf_counter()
+            found = next(batches).to(device)
+            there = time.perf_counter()
+            for step in learner.steps(found, epoch, number, len(loader)):
+                output = learner(step)
+                learner.backward(learner.losses(output, step), output, step)
+                optimizer.step()
+                optimizer.zero_grad()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            if number:
+                waited.append(there - start)
+                total.append(time.perf_counter() - start)
+    share = sum(waited) / sum(total)
+    return f"batch {batch}, {workers} worker(s), {device}: {share:.1%} of a step of {np.median(total):.2f} s is waiting"
 
 
 def measured(ways: dict[str, Way], clips: list[Path], seed: int) -> dict[str, np.ndarray]:

@@ -20,6 +20,7 @@ from equimodal.training.run import load_data
 from equimodal.training.schedule import make_optimizer, resolve_schedule
 from equimodal.training.settings import Settings
 from fixtures import trees
+from fixtures.media import write_glove
 
 FOLDER = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(FOLDER.glob("*.toml"))
@@ -28,6 +29,9 @@ TREES = {
     "ave": lambda root: trees.write_ave(root, ave.CLASSES),
     "avsbench": trees.write_avsbench,
     "cremad": trees.write_cremad,
+    "food101": trees.write_food101,
+    "mvsa_single": trees.write_mvsa,
+    "tcga_gbmlgg": lambda root: trees.write_tcga(root, genes=80),
     "modelnet40": lambda root: trees.write_modelnet40(root, modelnet40.CLASSES),
     "kinetics_sounds": trees.write_kinetics_sounds,
     "vggsound": trees.write_vggsound,
@@ -82,12 +86,19 @@ def pairs() -> list[Path]:
     return list(found.values())
 
 
+def glove(folder: Path) -> Path:
+    """Vectors of 300 numbers."""
+    return write_glove(folder / "glove.txt", {"pie": [0.1] * 300, "day": [0.2] * 300})
+
+
 def data_of(settings: Settings, shared: Path | None, folder: Path) -> Splits:
-    if settings.data in TREES:
+    name = settings.data.partition("(")[0]
+    if name in TREES:
         pytest.importorskip("av", reason="needs the extra media")
-        TREES[settings.data](folder)
-        carved = "" if settings.data in ("ave", "avsbench") else ", validation=0"
-        small = f"{settings.data}(size=32, cache='off'{carved})"
+        TREES[name](folder)
+        more = {"ave": ", size=32", "avsbench": ", size=32", "tcga_gbmlgg": ", size=16"}
+        more |= dict.fromkeys(("food101", "mvsa_single"), f", size=32, vectors='{glove(folder)}'")
+        small = f"{name}(cache='off'{more.get(name, ', size=32, validation=0')})"
         return load_data(settings.changed(data=small, data_root=str(folder)))
     small = {"mnist3d": "mnist3d(samples=(40, 20), points=64)"}
     known = small.get(settings.data, settings.data)
@@ -97,7 +108,9 @@ def data_of(settings: Settings, shared: Path | None, folder: Path) -> Splits:
 @pytest.mark.parametrize("path", pairs(), ids=lambda p: p.stem)
 def test_encoders_read_the_data(path: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     settings = Settings.from_toml(path)
-    real = None if settings.data in TREES else request.getfixturevalue("shared_data")
+    real = (
+        None if settings.data.partition("(")[0] in TREES else request.getfixturevalue("shared_data")
+    )
     data = data_of(settings, real, tmp_path)
     batch = data.train.fetch(range(2))
     for m, text in settings.encoders.items():

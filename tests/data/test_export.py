@@ -15,6 +15,7 @@ from equimodal import data
 from equimodal.cli import main
 from equimodal.data.export import export
 from equimodal.errors import ConfigError
+from fixtures.published import write_mfeat
 from fixtures.trees import write_cremad
 
 
@@ -35,5 +36,6 @@ def test_what_is_exported_is_read_as_the_published_layout(tmp_path: Path) -> Non
     frames = data.load("cremad", tmp_path, **options)
     after = frames.test.stored("video", 2).int()  # type: ignore[attr-defined]
     assert before.shape == after.shape and (before - after).abs().max() <= 4  # of JPEG
+    write_mfeat(tmp_path)
     with pytest.raises(ConfigError, match="nothing to export"):
-        export(data.load("digits3d", points=8), out)
+        export(data.load("mfeat", tmp_path, validation=0), out)

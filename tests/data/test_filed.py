@@ -16,6 +16,7 @@ from equimodal.data.media.image import Image
 from equimodal.data.prepare import prepare
 from equimodal.errors import ConfigError, DataError
 from fixtures.media import write_image
+from fixtures.published import write_mfeat
 from fixtures.trees import write_food101
 
 
@@ -98,7 +99,8 @@ def test_prepare_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     (folder / "images" / "test" / "sushi" / "sushi_1.jpg").write_bytes(b"no image")
     assert main(command) == 2
     assert "1 of 18 samples cannot be read" in capsys.readouterr().err
+    write_mfeat(tmp_path)
     with pytest.raises(ConfigError, match="nothing to prepare"):
-        prepare(data.load("digits3d", points=8))
+        prepare(data.load("mfeat", tmp_path, validation=0))
     with pytest.raises(ConfigError, match="keeps nothing"):
         prepare(data.load("food101", tmp_path, cache="off"))

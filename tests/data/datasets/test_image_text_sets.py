@@ -61,6 +61,7 @@ def test_text_is_cleaned_and_its_words_are_those_of_train(tmp_path: Path) -> Non
     words = splits.train.readers["text"].words  # type: ignore[attr-defined]
     assert "mood" in words and "rt" not in words and "http" not in words
     assert "1" in words and "2" not in words  # the number of a tweet of dev
+    assert splits.encoders["text"] == f"bigru(channels=300, width=512, tokens={len(words) + 2})"
 
 
 def test_mvsa_lists_that_are_wrong(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from ..about import Source
 from ..arrays import choose
 from ..filed import Filed, Item
 from ..media.audio import PRESETS, Audio
-from ..media.glove import open_vectors
 from ..media.image import Image
 from ..media.reader import Reader
 from ..media.text import Text, clean_tweet, vocabulary
@@ -143,12 +142,14 @@ class Words:
             words = vocabulary(map(clean_tweet, texts) if self.clean == "tweet" else texts)
         return Text(self.vectors, self.tokenizer, words, self.limit, clean)
 
-    @property
-    def encoder(self) -> dict[str, str]:
-        """The encoder of text, where there is one that needs no size of a vocabulary."""
-        if not self.vectors:
+    def encoder(self, text: Text) -> dict[str, str]:
+        """The encoder of these texts; none for a pretrained tokenizer, which belongs to a pretrained encoder."""
+        if self.vectors:
+            return {"text": f"bigru(channels={text.shape[1]}, width=512)"}
+        if self.tokenizer:
             return {}
-        return {"text": f"gru(channels={open_vectors(Path(self.vectors)).width}, width=512)"}
+        # Padding and unknown words have ids too.
+        return {"text": f"bigru(channels=300, width=512, tokens={len(text.words) + 2})"}
 
     @property
     def recipe(self) -> dict[str, object]:

@@ -138,15 +138,16 @@ def load(
         [label for label, part in zip(found.labels, found.parts, strict=True) if part == "train"]
     )
     words = published.Words(vectors, tokenizer, limit)
+    texts = words.reader(found)
     recipe = {"split": split, "ids": ids, "size": size, "crop": crop, "truncated": truncated}
     return published.splits(
         "food101",
         found,
-        {"image": published.image_reader(size, crop, truncated), "text": words.reader(found)},
+        {"image": published.image_reader(size, crop, truncated), "text": texts},
         tuple(sorted(names)) if ids == "sorted" else names,
         folder=folder,
         use=use,
         recipe={**recipe, **words.recipe},
-        encoders={"image": "resnet18(channels=3)", **words.encoder},
+        encoders={"image": "resnet18(channels=3)", **words.encoder(texts)},
         training={"batch_size": 64, "epochs": 100, "lr": 0.001},
     )

@@ -182,16 +182,17 @@ def load(
     folder = locate(root, "MVSA_Single", "data")
     found = listing(folder, rule, split)
     words = published.Words(vectors, tokenizer, limit, clean)
+    texts = words.reader(found)
     look = published.image_reader(size, crop)
     recipe: Mapping[str, object] = {"rule": rule, "split": split, "size": size, "crop": crop}
     return published.splits(
         "mvsa_single",
         found,
-        {"image": look, "text": words.reader(found)},
+        {"image": look, "text": texts},
         CLASSES,
         folder=folder,
         use=use,
         recipe={**recipe, **words.recipe},
-        encoders={"image": "resnet18(channels=3)", **words.encoder},
+        encoders={"image": "resnet18(channels=3)", **words.encoder(texts)},
         training={"batch_size": 64, "epochs": 100, "lr": 0.001},
     )

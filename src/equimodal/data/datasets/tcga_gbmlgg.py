@@ -284,7 +284,7 @@ def load(
         folder=folder,
         use=use,
         recipe={"fold": fold, "size": size, "stain": stain, "reference": Path(reference).name},
-        encoders={"image": "resnet18(channels=3)", "genomic": f"mlp(inputs={width})"},
+        encoders={"image": "resnet50(channels=3)", "genomic": f"snn(inputs={width})"},
         training={"batch_size": 16, "epochs": 50, "lr": 0.001},
         left_out=left_out,
     )
