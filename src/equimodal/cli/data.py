@@ -189,6 +189,52 @@ def _prepare_own(path: Path, out: Path | None, skip_unreadable: bool, workers: i
 
 
 @app.command
+def export(data: str, /, *, data_root: Path, out: Path) -> None:
+    """Write frames as JPEG and spectrograms as NumPy files, in the layout that the field's repositories read.
+
+    Frames of a sample lie in OUT/<modality>/<sample>/00001.jpg and so on, arrays in OUT/<modality>/<sample>.npy. What is
+    there stays; a command that was stopped goes on where it was.
+
+    Args:
+        data: data set by its expression, such as "cremad(audio='pmr')"
+        data_root: folder that holds the data sets
+        out: folder to write to; made if it is not there
+    """
+    from ..data.export import export as write
+    from ..report.text import CountBar, print_text
+    from ..training.run import load_data
+    from ..training.settings import Settings
+
+    splits = load_data(Settings(data=data, data_root=str(data_root)))
+    try:
+        with CountBar(splits.name) as bar:
+            failed = write(splits, out, bar)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command goes on from there.") from None
+    for reason in failed.values():
+        print_text(reason)
+    if failed:
+        raise DataError(f"{splits.name}: {len(failed)} samples cannot be read; get them again.")
+    print_text(f"Wrote {out}")
+
+
+@app.command
+def unpack(archive: Path, /, *, data_root: Path) -> None:
+    """Unpack a zip or tar archive of a data set; one whose members lead out of the folder is refused.
+
+    Args:
+        archive: such as AVE_Dataset.zip
+        data_root: folder that holds the data sets; made if it is not there
+    """
+    from ..data.media.archive import unpack as write
+    from ..report.text import CountBar, print_text
+
+    with CountBar(archive.name) as bar:
+        count = write(archive, data_root, bar)
+    print_text(f"{count} files of {archive} are in {data_root}")
+
+
+@app.command
 def get(name: str, /, *, data_root: Path) -> None:
     """Download a data set from where its owners publish it, and verify it.
 

@@ -141,6 +141,11 @@ def test_refusals(tmp_path: Path) -> None:
         BERT(folder)
     with pytest.raises(DataError, match=r"vit reads \[B, 3, 8, 8\].*\[2, 3, 9, 9\]"):
         ViT(folder)(torch.zeros(2, 3, 9, 9))
+    folder, _ = saved(wav2vec2(), tmp_path / "sound")
+    with pytest.raises(DataError, match="12 samples are too short"):
+        Wav2Vec2(folder)(torch.zeros(2, 12))
+    with pytest.raises(DataError, match=r"wav2vec2 reads \[B, samples\]"):
+        Wav2Vec2(folder)(torch.zeros(2, 1, 200))
     folder, _ = saved(bert(), tmp_path / "bert")
     with pytest.raises(DataError, match=r"bert reads ids \[B, T\]"):
         BERT(folder)(torch.zeros(2, 3, 4))

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -64,6 +64,8 @@ class Views(Reader):
         size: pixels of a side.
         flip: whether all views of a shape are mirrored in training, half of the time.
     """
+
+    images: ClassVar[bool] = True
 
     views: int = 4
     size: int = 112

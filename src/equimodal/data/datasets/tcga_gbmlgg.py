@@ -50,6 +50,8 @@ class Region(Reader):
         reference: the image whose stains are taken.
     """
 
+    images: ClassVar[bool] = True
+
     size: int = 512
     stain: str = "none"
     reference: Path | None = None

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -47,6 +47,8 @@ class Image(Reader):
     >>> Image(size=32, channels=1).keep_size
     36
     """
+
+    images: ClassVar[bool] = True
 
     size: int = 224
     channels: int = 3

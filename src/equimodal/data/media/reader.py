@@ -26,9 +26,11 @@ class Reader(ABC):
 
     Attributes:
         costly: whether decoding is worth keeping on disk.
+        images: whether what is kept are the bytes of an image [C, H, W], or of several.
     """
 
     costly: ClassVar[bool] = True
+    images: ClassVar[bool] = False
 
     @abstractmethod
     def decode(self, path: Path) -> Tensor:

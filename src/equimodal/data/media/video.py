@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -43,6 +43,8 @@ class Video(Reader):
     Raises:
         ConfigError: an option that cannot be.
     """
+
+    images: ClassVar[bool] = True
 
     frames: int = 3
     size: int = 224

@@ -178,6 +178,10 @@ class Wav2Vec2(nn.Module):
             raise DataError(
                 f"wav2vec2 reads [B, samples], but the input has shape {list(values.shape)}."
             )
+        if self.model._get_feat_extract_output_lengths(values.shape[1]) < 1:
+            raise DataError(
+                f"wav2vec2 needs sound of at least one frame; {values.shape[1]} samples are too short."
+            )
         lengths = sound.lengths if isinstance(sound, Padded) else None
         mask = there(values, lengths)
         values = values if mask is None else values.masked_fill(~mask, 0)
