@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -77,21 +79,27 @@ def hold_out_groups(targets: Rows, groups: Rows, fraction: float, seed: int) -> 
         DataError: no group can go.
     """
     order = np.argsort(groups, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    sizes = np.diff(starts, append=len(order))
+    shuffled = np.random.default_rng(seed).permutation(len(starts))
+
+    def members(numbers: Rows) -> Iterator[Rows]:
+        return (order[starts[i] : starts[i] + sizes[i]] for i in numbers)
+
     wanted = fraction * len(targets)
-    shuffled = [members[i] for i in np.random.default_rng(seed).permutation(len(members))]
-    held = _taken(targets, shuffled, wanted, 1.5 * wanted)
+    held = _taken(targets, members(shuffled), wanted, 1.5 * wanted)
     if not held:
-        held = _taken(targets, sorted(shuffled, key=len), 1, len(targets))
+        smallest = shuffled[np.argsort(sizes[shuffled], kind="stable")]
+        held = _taken(targets, members(smallest), 1, len(targets))
     if not held:
         raise DataError(
-            f"The {len(members)} groups are too few or too large to hold {fraction:.0%} of the samples out in whole groups; "
+            f"The {len(starts)} groups are too few or too large to hold {fraction:.0%} of the samples out in whole groups; "
             "say by a split column who is in train, val and test."
         )
     return np.sort(np.concatenate(held))
 
 
-def _taken(targets: Rows, groups: list[Rows], wanted: float, most: float) -> list[Rows]:
+def _taken(targets: Rows, groups: Iterable[Rows], wanted: float, most: float) -> list[Rows]:
     """Groups, one after another until so many samples are taken, that leave a sample of each class."""
     left = np.bincount(targets)
     taken: list[Rows] = []

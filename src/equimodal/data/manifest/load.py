@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
@@ -23,7 +24,7 @@ from .divide import divide
 from .recipe import Modality, Recipe
 from .samples import Origin, Samples
 from .shards import Shards
-from .streams import Columns, Files, Stored, Stream, Survey, Texts, survey
+from .streams import Columns, Files, Stored, Stream, Survey, Texts, filled, survey
 from .table import Table, read
 
 __all__ = ["Opened", "column_hash", "load", "open_manifest"]
@@ -68,20 +69,26 @@ class Opened:
     def _refuse_twice(self) -> None:
         if not self.recipe.id:
             return
+        values = self.table.texts(self.recipe.id)
+        if values.null_count:
+            row = int(np.flatnonzero(~filled(values))[0])
+            raise DataError(f"{self.table.where(row)} has no {self.recipe.id}.")
+        different = pc.count_distinct(values).as_py()
+        pa.default_memory_pool().release_unused()
+        if different == len(values):
+            return
         codes, names = self.table.codes(self.recipe.id)
-        if len(empty := np.flatnonzero(codes < 0)):
-            raise DataError(f"{self.table.where(int(empty[0]))} has no {self.recipe.id}.")
-        if len(names) < len(codes):
-            order = np.argsort(codes, kind="stable")
-            again = order[1:][codes[order][1:] == codes[order][:-1]].min()
-            first = int(np.flatnonzero(codes == codes[again])[0])
-            raise DataError(
-                f"{self.table.where(int(again))}: the {self.recipe.id} {names[codes[again]]!r} is that of row "
-                f"{first + self.table.first} already; each must be there once."
-            )
+        order = np.argsort(codes, kind="stable")
+        again = order[1:][codes[order][1:] == codes[order][:-1]].min()
+        first = int(np.flatnonzero(codes == codes[again])[0])
+        raise DataError(
+            f"{self.table.where(int(again))}: the {self.recipe.id} {names[codes[again]].as_py()!r} is that of row "
+            f"{first + self.table.first} already; each must be there once."
+        )
 
     def _labels(self) -> tuple[Rows, tuple[str, ...]]:
-        codes, names = self.table.codes(self.recipe.label)
+        codes, held = self.table.codes(self.recipe.label)
+        names = held.to_pylist()
         if len(empty := np.flatnonzero(codes < 0)):
             raise DataError(
                 f"{self.table.where(int(empty[0]))} has no label in column {self.recipe.label!r} ({len(empty)} of "
@@ -114,7 +121,8 @@ class Opened:
     def _split(self) -> NDArray[np.str_] | None:
         if not self.recipe.split:
             return None
-        codes, names = self.table.codes(self.recipe.split)
+        codes, held = self.table.codes(self.recipe.split)
+        names = held.to_pylist()
         known = [SPELLINGS.get(name.lower(), name.lower()) for name in names]
         for code, (name, part) in enumerate(zip(names, known, strict=True)):
             if part not in PARTS:
@@ -359,7 +367,10 @@ def _fingerprint(opened: Opened, surveys: Iterable[Survey]) -> str:
 
 def column_hash(array: pa.Array) -> bytes:
     """SHA-256 of a column's values."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, pa.schema([("column", array.type)])) as writer:
-        writer.write_batch(pa.record_batch([array], names=["column"]))
-    return hashlib.sha256(sink.getvalue()).digest()
+    digest = hashlib.sha256(repr((array.type, len(array), array.null_count)).encode())
+    digest.update(np.packbits(filled(array)).tobytes())
+    if not pa.types.is_string(array.type):  # what lies below a null is anything
+        array = pc.cast(array, pa.string()).fill_null("")
+    for buffer in array.buffers()[1:]:
+        digest.update(buffer)
+    return digest.digest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -155,13 +156,28 @@ class Files(Stored):
         Raises:
             DataError: it lies outside the folder.
         """
-        text: str = self.cells[row].as_py() + self.suffix
-        path = self.folder / self.root / text
-        if "\\" in text and not path.exists():  # written on Windows
-            path = self.folder / self.root / text.replace("\\", "/")
-        if not self.outside and not path.resolve().is_relative_to(self.folder.resolve()):
+        return self.located(self.cells[row].as_py())
+
+    def located(self, cell: str) -> Path:
+        """Of the file that a cell names."""
+        text = cell + self.suffix
+        path = os.path.join(self.folder, self.root, text)
+        if "\\" in text and not os.path.exists(path):  # written on Windows
+            path = os.path.join(self.folder, self.root, text.replace("\\", "/"))
+        if not self.outside and not self._inside(path):
             raise DataError(_leaving(text, self.folder))
-        return path
+        return Path(path)
+
+    def _inside(self, path: str) -> bool:
+        """Whether a file is in the folder, links followed; where folders lead is found out once for each."""
+        folder = os.path.dirname(path)
+        if folder not in self._folders:
+            self._folders[folder] = _within(folder, self.folder)
+        return self._folders[folder] and (not os.path.islink(path) or _within(path, self.folder))
+
+    @cached_property
+    def _folders(self) -> dict[str, bool]:
+        return {}
 
     def span(self, row: int) -> tuple[float | None, ...]:
         """The seconds between which its file is read, where that is said."""
@@ -172,6 +188,11 @@ class Files(Stored):
 
     def stored(self, row: int) -> Tensor:
         return self.reader.decode(self.path(row), *self.span(row))
+
+
+def _within(path: str, folder: Path) -> bool:
+    base = os.path.realpath(folder)
+    return os.path.commonpath([base, os.path.realpath(path)]) == base
 
 
 def _leaving(text: str, folder: Path) -> str:
@@ -243,24 +264,29 @@ class Survey:
 
 def survey(stream: Files, rows: NDArray[np.int64], times: bool = False) -> Survey:
     """Look for the files of some rows, for each once; `times` has their times in the digest as well."""
-    known: dict[str, str] = {}
-    absent = {}
+    every = len(rows) == len(stream.cells)
+    cells = pc.dictionary_encode(stream.cells if every else stream.cells.take(pa.array(rows)))
+    different = cells.dictionary
+    bad: dict[int, str] = {}
     digest = hashlib.sha256()
-    for row, text in zip(rows.tolist(), stream.cells.take(pa.array(rows)).to_pylist(), strict=True):
-        if text is None:
-            continue
-        if text not in known:
-            known[text], size, time = _look(stream, row)
+    for start in range(0, len(different), 10_000):
+        for code, text in enumerate(different[start : start + 10_000].to_pylist(), start):
+            reason, size, time = _look(stream, text)
             digest.update(f"{text}\t{size}\t{time if times else 0}\n".encode())
-        if known[text]:
-            absent[row] = known[text]
+            if reason:
+                bad[code] = reason
+    if not bad:
+        return Survey({}, digest.digest())
+    codes = pc.fill_null(cells.indices, -1).to_numpy(zero_copy_only=False)
+    at = np.flatnonzero(np.isin(codes, list(bad)))
+    absent = {int(rows[i]): bad[int(codes[i])] for i in at}
     return Survey(absent, digest.digest())
 
 
-def _look(stream: Files, row: int) -> tuple[str, int, int]:
-    """Why a row's file cannot be used, or "", its size, and its time in nanoseconds."""
+def _look(stream: Files, text: str) -> tuple[str, int, int]:
+    """Why the file that a cell names cannot be used, or "", its size, and its time in nanoseconds."""
     try:
-        path = stream.path(row)
+        path = stream.located(text)
         status = path.stat()
     except DataError as error:
         return str(error), -1, 0

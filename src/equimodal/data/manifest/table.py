@@ -57,14 +57,17 @@ class Table:
 
     def column(self, name: str) -> pa.Array:
         """One column, as one array."""
-        return self.columns.column(name).combine_chunks()
+        return self.columns.column(name).chunk(0)
 
     def texts(self, name: str) -> pa.Array:
-        """A column as strings, null where the cell is empty or only spaces."""
+        """A column as strings, null where the cell is empty or only spaces; copied only if that changes one."""
         array = self.column(name)
         array = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-        array = pc.utf8_trim_whitespace(array.cast(pa.string()))
-        return pc.if_else(pc.equal(array, ""), None, array)
+        array = array.cast(pa.string())
+        if pc.any(pc.match_substring_regex(array, r"^\s|\s$|^$")).as_py():
+            array = pc.utf8_trim_whitespace(array)
+            array = pc.if_else(pc.equal(array, ""), None, array)
+        return array
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """A column as numbers, NaN where the cell is empty.
@@ -96,15 +99,17 @@ class Table:
                 "cell, or name the column under categories."
             ) from None
 
-    def codes(self, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    def codes(self, name: str) -> tuple[NDArray[np.int32], pa.Array]:
         """A column as positions in its sorted different values, -1 where the cell is empty; and those values."""
         found = pc.dictionary_encode(self.texts(name))
-        values = found.dictionary.to_pylist()
-        order = np.argsort(np.array(values, dtype=object)) if values else np.zeros(0, dtype=int)
-        place = np.empty(len(values) + 1, dtype=np.int32)
-        place[order], place[-1] = np.arange(len(values)), -1
-        held = pc.fill_null(found.indices, len(values)).to_numpy(zero_copy_only=False)
-        return place[held], tuple(values[i] for i in order)
+        order = pc.sort_indices(found.dictionary).to_numpy(zero_copy_only=False)
+        place = np.full(len(order) + 1, -1, dtype=np.int32)
+        place[order] = np.arange(len(order))
+        held = pc.fill_null(found.indices, len(order)).to_numpy(zero_copy_only=False)
+        values = found.dictionary.take(pa.array(order))
+        del found
+        pa.default_memory_pool().release_unused()  # which else keeps what it freed
+        return place[held], values
 
 
 def _is_number(text: str | None) -> bool:
@@ -134,6 +139,15 @@ def read(path: Path, columns: Sequence[str] | None = None) -> Table:
     return table
 
 
+def _whole(pieces: dict[str, pa.ChunkedArray]) -> pa.Table:
+    """One array for each column; the pieces of one are freed before the next is put together."""
+    made = {}
+    for name in list(pieces):
+        made[name] = pieces.pop(name).combine_chunks()
+        pa.default_memory_pool().release_unused()  # which else keeps what it freed
+    return pa.table(made)
+
+
 def _refuse_lacking(path: Path, columns: Sequence[str], there: Sequence[str]) -> None:
     for name in columns:
         if name not in there:
@@ -145,7 +159,8 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Table:
         file = pa.parquet.ParquetFile(path, memory_map=True)
         there = file.schema_arrow.names
         _refuse_lacking(path, columns or (), there)
-        return Table(path, file.read(None if columns is None else list(columns)), first=1)
+        names = list(columns or there)
+        return Table(path, _whole({n: file.read([n]).column(0) for n in names}), first=1)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(
             f"{path} is damaged or no Parquet ({_brief(error)}); get it again."
@@ -179,20 +194,20 @@ def _csv(path: Path, columns: Sequence[str] | None) -> Table:
     _refuse_lacking(path, columns or (), names)
     wanted = list(names if columns is None else columns)
     try:
-        table = _parse(path, names, delimiter, wanted, threads=True)
+        pieces = _parse(path, names, delimiter, wanted, threads=True)
     except pa.ArrowInvalid:
         try:  # one thread knows the number of the row
-            table = _parse(path, names, delimiter, wanted, threads=False)
+            pieces = _parse(path, names, delimiter, wanted, threads=False)
         except pa.ArrowInvalid as error:
             raise DataError(_csv_refusal(path, str(error), delimiter)) from None
-    return Table(path, table, decimal="," if delimiter == ";" else ".")
+    return Table(path, _whole(pieces), decimal="," if delimiter == ";" else ".")
 
 
 def _parse(
     path: Path, names: Sequence[str], delimiter: str, wanted: Sequence[str], threads: bool
-) -> pa.Table:
+) -> dict[str, pa.ChunkedArray]:
     strings = dict.fromkeys(wanted, pa.string())
-    return pa.csv.read_csv(
+    table = pa.csv.read_csv(
         path,
         pa.csv.ReadOptions(use_threads=threads, column_names=list(names), skip_rows=1),
         pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
@@ -203,6 +218,7 @@ def _parse(
             strings_can_be_null=True,
         ),
     )
+    return dict(zip(table.column_names, table.columns, strict=True))
 
 
 def _csv_refusal(path: Path, said: str, delimiter: str) -> str:
