@@ -29,6 +29,7 @@ COMMANDS = [
     (),
     ("train",),
     ("predict",),
+    ("report",),
     ("methods",),
     ("data",),
     ("data", "list"),
@@ -207,6 +208,8 @@ class TestTrain:
         said = capsys.readouterr()
         assert f"{100 * found['test']['fused']['accuracy']:.1f}" in said.out
         assert out in said.out
+        assert f"Report: {Path(out, 'report.html')}" in said.out
+        assert Path(out, "report.html").stat().st_size > 4e6
         assert [line for line in said.err.splitlines() if line.startswith("epoch")][1:] != []
         first = json.loads((run / "results.json").read_text(encoding="utf-8"))
         assert first["test"] == found["test"]  # the same command, the same figures
@@ -281,6 +284,39 @@ class TestTrain:
         assert main(["train", "--resume", str(run), "--workers", "0"]) == 0
         after = json.loads((run / "results.json").read_text(encoding="utf-8"))
         assert after["test"] == before["test"]
+
+
+class TestReport:
+    def test_lies_in_the_run_and_shows_samples_as_they_are(
+        self, run: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["report", str(run), "--format", "json", "--samples", "2"]) == 0
+        assert capsys.readouterr().out == f"Wrote {run / 'report.json'}\n"
+        page = json.loads((run / "report.json").read_text(encoding="utf-8"))
+        [section] = [section for section in page["sections"] if section["title"] == "Samples"]
+        [shown] = section["parts"]  # no sentence that says why they cannot be shown
+        assert len(shown["rows"]) == 2
+
+    def test_without_its_packages_training_says_what_it_needs(
+        self,
+        run: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "plotly", None)  # as if it were not installed
+        out = Path("bare")
+        assert main(["train", DATA, *TINY, "--epochs=1", "--out", str(out)]) == 0
+        said = capsys.readouterr().out.splitlines()[-1]
+        assert said == 'Report: pip install "equimodal[report]", then equimodal report bare'
+        assert not (out / "report.html").exists()
+        assert "equimodal[report]" in refused(capsys, "report", str(run))
+        assert main(["report", str(run), "--format=markdown", "--samples=0", "--out=r.md"]) == 0
+
+    def test_can_be_left_out(self, capsys: pytest.CaptureFixture[str]) -> None:
+        arguments = ["train", DATA, *TINY, "--epochs=1", "--no-report", "--out=none"]
+        assert main(arguments) == 0
+        assert "Report" not in capsys.readouterr().out
+        assert not Path("none/report.html").exists()
 
 
 class TestPredict:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..training.settings import Settings
+from .report import written
 
 __all__ = ["demo"]
 
@@ -45,6 +46,7 @@ def demo(*, out: Path = Path("runs/demo"), epochs: int = 15, seed: int = 0) -> N
         "One seed and few epochs: this shows what is measured; it does not rank the methods.\n"
         f"The runs are in {out}"
     )
+    print_text(written([out / name for name in (*methods, *(f"{m}-alone" for m in alone))]))
 
 
 def _single(modality: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from ..training.folder import RunFolder
 from ..training.settings import NEUTRAL, Settings, read_toml
 from .options import Options
+from .report import written
 
 __all__ = ["predict", "run_name", "settings", "stored", "train"]
 
@@ -29,13 +30,14 @@ def train(
     out: Annotated[Path | None, Parameter(show_default="runs/DATA-METHOD-SEED")] = None,
     resume: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
+    report: bool = True,
     options: Options = NOTHING_SAID,
 ) -> None:
     """Train a model, test it, and write everything to a run folder.
 
     Options override the experiment file, which overrides what the data set suggests (some name their own number of epochs
     or learning rate), which overrides the defaults below. The run folder holds config.toml (all settings as they came
-    out), metrics.jsonl (a line per epoch), results.json, predictions.parquet and checkpoint/. Learning rates have no
+    out), metrics.jsonl (a line per epoch), results.json, predictions.parquet, checkpoint/ and report.html. Learning rates have no
     unit; sizes count samples, lengths count epochs, and only --checkpoint-every knows seconds.
 
     Args:
@@ -44,6 +46,7 @@ def train(
         out: run folder
         resume: run folder to go on with from its last checkpoint, with the settings that it began with
         overwrite: replace the run folder if it exists
+        report: write report.html at the end, if the extra `report` is installed
     """
     if resume is not None:
         _refuse_with_resume(data, config, out, overwrite, options)
@@ -51,7 +54,7 @@ def train(
     else:
         chosen = settings(data, config, options)
         folder = out or Path("runs") / run_name(chosen)
-    _train(chosen, folder, resume=resume is not None, overwrite=overwrite)
+    _train(chosen, folder, resume=resume is not None, overwrite=overwrite, report=report)
 
 
 def predict(
@@ -113,7 +116,7 @@ def _plain(text: str) -> str:
     return re.sub(r"[^\w.+=-]+", "_", text.replace("()", "").replace(" ", "")).strip("_.")
 
 
-def _train(chosen: Settings, folder: Path, *, resume: bool, overwrite: bool) -> None:
+def _train(chosen: Settings, folder: Path, *, resume: bool, overwrite: bool, report: bool) -> None:
     from ..report.text import Bar, print_text, results
     from ..training.run import train as run
 
@@ -123,6 +126,8 @@ def _train(chosen: Settings, folder: Path, *, resume: bool, overwrite: bool) -> 
         raise KeyboardInterrupt(_how_to_go_on(folder)) from None
     results(done.results)
     print_text(f"Run folder: {folder}")
+    if report:
+        print_text(written([folder]))
 
 
 def _how_to_go_on(folder: Path) -> str:

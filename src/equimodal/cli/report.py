@@ -1,0 +1,56 @@
+"""`equimodal report`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from ..errors import EquimodalError
+
+__all__ = ["report", "written"]
+
+
+def report(
+    runs: list[Path],
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(show_default="RUN/report.html")] = None,
+    form: Annotated[
+        Literal["html", "markdown", "json", "latex"], Parameter(name="--format")
+    ] = "html",
+    samples: Annotated[int, Parameter(validator=Number(gte=0, lte=60))] = 8,
+) -> None:
+    """Write a report on one run, or on several side by side, as one file that opens offline.
+
+    Runs of a single modality are taken as what that modality can reach alone. Of several runs the report lies in the
+    folder that holds the first.
+
+    Args:
+        runs: folders of finished runs
+        out: file to write
+        form: html needs the extra `report`; markdown and latex hold the tables, json every value unrounded
+        samples: how many of the test samples that the modalities disagree on most are shown; 0 leaves the data unread
+    """
+    from ..report.text import print_text
+    from ..report.write import write
+
+    print_text(f"Wrote {write(runs, out, form=form, samples=samples)}")
+
+
+def written(runs: Sequence[Path]) -> str:
+    """Write the report after training, and say in a line where it is or what it needs: training has succeeded anyway."""
+    from ..report.html import available
+    from ..report.write import write
+
+    if not available():
+        command = shlex.join(["equimodal", "report", *map(str, runs)])
+        return f'Report: pip install "equimodal[report]", then {command}'
+    try:
+        return f"Report: {write(runs)}"
+    except EquimodalError as error:
+        return f"Report: none. {error}"

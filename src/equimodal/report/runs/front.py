@@ -1,0 +1,283 @@
+"""The front page: what was found, the imbalance at a glance, one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..figures import Series, points
+from ..page import Cell, Column, Points, Prose, Section, Table
+from .intervals import Interval, difference, wilson
+from .record import Record
+
+__all__ = ["alone", "front", "reference", "together"]
+
+PERCENT = "{:.1%}"
+UNKNOWN = (
+    "What each modality could reach is not known: train each alone (equimodal train ... --modalities NAME) and name these "
+    "runs as well"
+)
+
+
+def together(runs: Sequence[Record]) -> list[Record]:
+    """The runs that the report is about: where some train several modalities, those of one are their ceilings."""
+    several = [run for run in runs if len(run.modalities) > 1]
+    return several or list(runs)
+
+
+def alone(runs: Sequence[Record]) -> dict[tuple[str, str], Record]:
+    """For each data set and modality the run that trained it by itself; the best on validation if there are several."""
+    found: dict[tuple[str, str], Record] = {}
+    if together(runs) == list(runs):
+        return found
+    for run in runs:
+        if len(run.modalities) > 1:
+            continue
+        key = (run.settings.data, run.modalities[0])
+        if key not in found or _selected(run) > _selected(found[key]):
+            found[key] = run
+    return found
+
+
+def _selected(run: Record) -> float:
+    val = run.results.get("val")
+    return float(val["fused"]["accuracy"]) if val else 0.0
+
+
+def reference(runs: Sequence[Record]) -> Record:
+    """The run that others are compared with: the first that is joint training, else the first."""
+    return next((run for run in runs if run.method == "joint()"), runs[0])
+
+
+def front(runs: Sequence[Record]) -> Section:
+    """The section that one reads first."""
+    shown, ceilings = together(runs), alone(runs)
+    return Section(
+        "Overview",
+        [
+            Prose(_lead(shown), "lead"),
+            Points(_findings(shown, ceilings)),
+            _glance(shown, ceilings),
+            _table(shown, ceilings),
+        ],
+    )
+
+
+# In words.
+
+
+def _lead(runs: Sequence[Record]) -> str:
+    if len(runs) == 1:
+        [run] = runs
+        found = wilson(run.results["test"]["fused"]["accuracy"], run.samples)
+        return (
+            f"{run.method} classifies {found.value:.1%} of {run.samples:,} test samples correctly; "
+            f"with 95% confidence the accuracy lies between {found.low:.1%} and {found.high:.1%}."
+        )
+    first = reference(runs)
+    better = [run for run in runs if run is not first and _sure(run, first, above=True)]
+    worse = [run for run in runs if run is not first and _sure(run, first, above=False)]
+    said = [
+        f"{_listed(some)} {'is' if len(some) == 1 else 'are'} {word} than {first.name} on the same test samples"
+        for some, word in ((better, "better"), (worse, "worse"))
+        if some
+    ]
+    if not said:
+        return (
+            f"No run differs from {first.name} by more than chance among the test samples allows."
+        )
+    return "; ".join(said) + ". Another seed may give another order."
+
+
+def _listed(runs: Sequence[Record]) -> str:
+    *most, last = [run.name for run in runs]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _sure(run: Record, first: Record, *, above: bool) -> bool:
+    apart = _apart(run, first)
+    return apart is not None and apart.sure and (apart.value > 0) == above
+
+
+def _apart(run: Record, first: Record) -> Interval | None:
+    """By how much a run is above the reference, where both were asked about the same samples."""
+    here, there = run.said, first.said
+    if here is None or there is None or not _same_samples(run, first):
+        return None
+    return difference(here.right(), there.right())
+
+
+def _same_samples(run: Record, first: Record) -> bool:
+    here, there = run.said, first.said
+    if (
+        here is None
+        or there is None
+        or run.data.get("fingerprint") != first.data.get("fingerprint")
+    ):
+        return False
+    return np.array_equal(here.index, there.index) and np.array_equal(here.target, there.target)
+
+
+def _findings(
+    runs: Sequence[Record], ceilings: Mapping[tuple[str, str], Record]
+) -> list[tuple[str, str]]:
+    """Statements about modalities with their evidence; what holds for several is said once."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for run in runs:
+        for name in run.modalities if len(run.modalities) > 1 else ():
+            statement, evidence = _finding(run, name, ceilings.get((run.settings.data, name)))
+            subject = f"{name} in {run.name}" if len(runs) > 1 else name
+            found.setdefault(statement, []).append((subject, evidence))
+    return [
+        (f"{statement}: {', '.join(subject for subject, _ in of)}.", _evidence(of))
+        if statement != UNKNOWN
+        else (f"{statement}.", _evidence(of))
+        for statement, of in found.items()
+    ]
+
+
+def _evidence(found: Sequence[tuple[str, str]]) -> str:
+    """Each with its evidence; if there are many, the figure and the table below tell."""
+    if len(found) == 1:
+        return found[0][1]
+    return "; ".join(f"{name}: {text}" for name, text in found) if len(found) <= 4 else ""
+
+
+def _finding(run: Record, name: str, ceiling: Record | None) -> tuple[str, str]:
+    """A modality against itself trained alone."""
+    of = run.of(name)
+    probe, decoupled = of.get("probe"), _percent(of["decoupled"])
+    if ceiling is None:
+        return (
+            UNKNOWN,
+            f"decoupled {decoupled}, linear probe {_percent(probe)}",
+        )
+    best = ceiling.of(name).get("probe")
+    if probe is None or best is None:
+        return "Not probed, so that an encoder cannot be told from its part of the head", decoupled
+    apart = _gap(best, probe, int(of["samples"]), ceiling.samples)
+    evidence = f"linear probe {_percent(probe)}, of its encoder trained alone {_percent(best)}, difference {apart.text()} points"
+    if not apart.sure:
+        return "No difference from the same modality trained alone that is beyond chance", evidence
+    if apart.value > 0:
+        return "Under-trained: alone the encoder learns more", evidence
+    return "Learns more than it does alone", evidence
+
+
+def _gap(best: float, probe: float, samples: int, others: int) -> Interval:
+    """The difference of two fractions, taken as independent, which is wider than it is if they are of the same samples."""
+    one, two = wilson(best, others), wilson(probe, samples)
+    value = best - probe
+    return Interval(  # Newcombe, "Interval estimation for the difference between independent proportions", 1998
+        value,
+        value - ((best - one.low) ** 2 + (two.high - probe) ** 2) ** 0.5,
+        value + ((one.high - best) ** 2 + (probe - two.low) ** 2) ** 0.5,
+    )
+
+
+# As a figure.
+
+
+def _glance(runs: Sequence[Record], ceilings: Mapping[tuple[str, str], Record]) -> Any:
+    """Per modality and run: alone, probe, decoupled."""
+    names = list(dict.fromkeys(name for run in runs for name in run.modalities))
+    rows = [(name, run) for name in names for run in runs if name in run.modalities]
+    found: dict[str, list[Interval | None]] = {
+        "trained alone": [],
+        "linear probe": [],
+        "decoupled": [],
+    }
+    for name, run in rows:
+        ceiling, of = ceilings.get((run.settings.data, name)), run.of(name)
+        best = ceiling.results["test"]["fused"]["accuracy"] if ceiling else None
+        found["trained alone"].append(_interval(best, ceiling.samples if ceiling else 0))
+        found["linear probe"].append(_interval(of.get("probe"), of["samples"]))
+        found["decoupled"].append(_interval(of["decoupled"], of["samples"]))
+    return points(
+        "The imbalance at a glance",
+        "The further a modality's probe lies below the same modality trained alone, the lazier it is in this model."
+        if ceilings
+        else "A modality far to the left of the others is the weak one here; whether it is lazy or has little to give, "
+        "only training it alone can tell.",
+        "Test accuracy with 95% Wilson intervals over test samples. Decoupled: the modality's own logits in the trained "
+        "model. Linear probe: logistic regression on its frozen features."
+        + (" Trained alone: the same encoder with no other modality." if ceilings else ""),
+        [f"{name} · {run.name}" if len(runs) > 1 else name for name, run in rows],
+        [
+            Series(
+                name,
+                [None if i is None else i.value for i in values],
+                [None if i is None else i.low for i in values],
+                [None if i is None else i.high for i in values],
+            )
+            for name, values in found.items()
+            if any(values)
+        ],
+        axis="test accuracy",
+    )
+
+
+def _interval(accuracy: float | None, samples: int) -> Interval | None:
+    return None if accuracy is None or not samples else wilson(accuracy, samples)
+
+
+# As a table.
+
+
+def _table(runs: Sequence[Record], ceilings: Mapping[tuple[str, str], Record]) -> Table:
+    first, several = reference(runs), len(runs) > 1
+    names = list(dict.fromkeys(name for run in runs for name in run.modalities))
+    columns = [Column("run"), Column("method"), Column("fused", PERCENT)]
+    if several:
+        columns.append(Column(f"less {first.name}", PERCENT, "points, on the same test samples"))
+    for name in names:
+        if ceilings:
+            columns.append(Column(f"{name} alone", PERCENT))
+        columns += [Column(f"{name} decoupled", PERCENT), Column(f"{name} probe", PERCENT)]
+    columns += [Column("ratio", "{:.2f}", "discrepancy ratio"), Column("seconds", "{:.0f}")]
+    return Table(
+        columns,
+        [_row(run, first, names, ceilings, several) for run in runs],
+        "Test accuracies; brackets hold 95% intervals over test samples. Ratio: how far one modality leads in training, "
+        "1 is level.",
+    )
+
+
+def _row(
+    run: Record,
+    first: Record,
+    names: Sequence[str],
+    ceilings: Mapping[tuple[str, str], Record],
+    several: bool,
+) -> list[Any]:
+    test = run.results["test"]
+    row: list[Any] = [run.name, _labelled(run), test["fused"]["accuracy"]]
+    if several:
+        row.append(_difference(None if run is first else _apart(run, first)))
+    for name in names:
+        of = test["modalities"].get(name, {})
+        if ceilings:
+            ceiling = ceilings.get((run.settings.data, name))
+            row.append(ceiling and ceiling.results["test"]["fused"]["accuracy"])
+        row += [of.get("decoupled"), of.get("probe")]
+    return [*row, run.results["train"]["discrepancy_ratio"], run.results.get("seconds")]
+
+
+def _difference(apart: Interval | None) -> Cell:
+    if apart is None:
+        return Cell(None)
+    value, low, high = (f"{100 * v:+.1f}" for v in (apart.value, apart.low, apart.high))
+    return Cell(apart.value, f"{value} [{low}, {high}]", strong=apart.sure)
+
+
+def _labelled(run: Record) -> str:
+    """The method; figures whose epoch was selected on test say so."""
+    return (
+        f"{run.method} (selected on test)" if run.results.get("protocol") == "paper" else run.method
+    )
+
+
+def _percent(fraction: float | None) -> str:
+    return "–" if fraction is None else f"{fraction:.1%}"

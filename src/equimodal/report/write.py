@@ -1,0 +1,65 @@
+"""Reports as files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from ..errors import ConfigError
+from ..training.folder import write_atomic
+from . import html, latex, markdown, plain
+from .page import Page
+from .runs import of_runs, read_all
+
+__all__ = ["Format", "default_file", "write"]
+
+Format = Literal["html", "markdown", "json", "latex"]
+
+_FORMATS: dict[Format, tuple[str, Callable[[Page], str]]] = {
+    "html": (".html", html.render),
+    "markdown": (".md", markdown.render),
+    "json": (".json", plain.render),
+    "latex": (".tex", latex.render),
+}
+
+
+def default_file(runs: Sequence[Path], form: Format = "html") -> Path:
+    """``report.html`` in the folder of the run; of several runs, in the folder that holds the first."""
+    place = runs[0] if len(runs) == 1 else runs[0].resolve().parent
+    return place / f"report{_FORMATS[form][0]}"
+
+
+def write(
+    runs: Sequence[Path | str],
+    out: Path | str | None = None,
+    *,
+    form: Format = "html",
+    samples: int = 8,
+) -> Path:
+    """Write the report on one or several runs.
+
+    Args:
+        runs: their folders.
+        out: the file; by default `default_file`.
+        form: html is one file that opens offline; markdown and latex hold the tables, json every value unrounded.
+        samples: how many test samples are shown; 0: none, and the data are not read.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: there is no run, one is not finished, or the packages of the extra `report` are not installed.
+        TrainingError: the file cannot be written.
+    """
+    folders = [Path(run) for run in runs]
+    if not folders:
+        raise ConfigError(
+            "Name the folder of at least one run, as in 'equimodal report runs/demo/ibml'."
+        )
+    if form == "html" and not html.available():
+        raise ConfigError(html.MISSING)
+    page = of_runs(read_all(folders), show=samples)
+    path = Path(out) if out is not None else default_file(folders, form)
+    write_atomic(path, _FORMATS[form][1](page))
+    return path

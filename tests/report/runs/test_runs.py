@@ -1,0 +1,205 @@
+"""The report on runs: every figure is that of the runs' files, or follows from them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from equimodal.errors import ConfigError
+from equimodal.report import latex, markdown
+from equimodal.report.page import Figure, Page, Side, Table
+from equimodal.report.runs import Record, of_runs, read_all
+from equimodal.report.runs.front import front
+from equimodal.report.runs.intervals import difference, wilson
+from equimodal.report.runs.samples import disagreement, samples
+from equimodal.report.runs.use import agreement
+from equimodal.report.write import default_file, write
+from fixtures.reports import BAD, CLASSES, MODALITIES, hostile
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    runs = [hostile(folder / name, f"{name}()") for name in ("uniform", "joint")]
+    return [*runs, hostile(folder / "alone", "joint()", MODALITIES[1:])]
+
+
+@pytest.fixture(scope="module")
+def runs(folders: list[Path]) -> list[Record]:
+    return read_all(folders)
+
+
+def stored(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
+def parts(page: Page, kind: type) -> list[Any]:
+    flat = [part for section in page.sections for part in section.parts]
+    flat += [inner for part in flat if isinstance(part, Side) for inner in part.parts]
+    return [part for part in flat if isinstance(part, kind)]
+
+
+def test_the_front_table_is_that_of_the_results(folders: list[Path], runs: list[Record]) -> None:
+    table = next(part for part in front(runs).parts if isinstance(part, Table))
+    names = [column.name for column in table.columns]
+    assert len(table.rows) == 2  # the run of one modality is a ceiling, not a row
+    for row, folder in zip(table.cells(), folders[:2], strict=True):
+        found, test = {n: c.value for n, c in zip(names, row, strict=True)}, stored(folder)["test"]
+        assert found["fused"] == test["fused"]["accuracy"]
+        for name in MODALITIES:
+            assert found[f"{name} decoupled"] == test["modalities"][name]["decoupled"]
+            assert found[f"{name} probe"] == test["modalities"][name]["probe"]
+        alone = stored(folders[2])["test"]["fused"]["accuracy"]
+        assert found[f"{MODALITIES[1]} alone"] == alone
+        assert found[f"{MODALITIES[0]} alone"] is None
+    [less] = [i for i, name in enumerate(names) if name.startswith("less")]
+    assert names[less] == "less joint" and table.cells()[1][less].value is None
+    apart = (
+        stored(folders[0])["test"]["fused"]["accuracy"]
+        - stored(folders[1])["test"]["fused"]["accuracy"]
+    )
+    assert table.cells()[0][less].value == pytest.approx(apart, abs=1e-12)
+
+
+def test_markdown_and_latex_hold_the_results(folders: list[Path], runs: list[Record]) -> None:
+    page = of_runs(runs, show=0)
+    for text, sign in ((markdown.render(page), "%"), (latex.render(page), "\\%")):
+        for folder in folders[:2]:
+            test = stored(folder)["test"]
+            figures = [test["fused"]["accuracy"]]
+            figures += [
+                of[what] for of in test["modalities"].values() for what in ("decoupled", "probe")
+            ]
+            [line] = [
+                s
+                for s in text.splitlines()
+                if f"{folder.name}()" in s and "seconds" not in s and sign in s
+            ]
+            for figure in figures:
+                assert f" {100 * figure:.1f}{sign} " in line
+
+
+def test_who_is_right_follows_from_the_predictions(folders: list[Path], runs: list[Record]) -> None:
+    rows = pq.read_table(folders[0] / "predictions.parquet").to_pylist()
+    counts = {"both": 0, f"only {MODALITIES[0]}": 0, f"only {MODALITIES[1]}": 0, "none": 0}
+    for row in rows:
+        right = []
+        for name in MODALITIES:
+            p = {label: row[f"p_{name}_{label}"] for label in CLASSES}
+            if row[f"present_{name}"] and max(p, key=lambda label: p[label]) == row["target"]:
+                right.append(name)
+        counts["both" if len(right) == 2 else f"only {right[0]}" if right else "none"] += 1
+    assert agreement(runs[0]) == {name: n / len(rows) for name, n in counts.items()}
+    assert sum(agreement(runs[0]).values()) == pytest.approx(1)
+
+
+def test_every_figure_has_data_and_says_what_it_shows(runs: list[Record]) -> None:
+    pytest.importorskip("plotly")
+    figures = parts(of_runs(runs, show=0), Figure)
+    assert len(figures) >= 9
+    for figure in figures:
+        assert figure.see.endswith(".") and figure.how.endswith(".")
+        assert len({len(column) for column in figure.data.values()}) == 1
+        assert figure.draw().data
+
+
+def test_sections_without_data_are_left_out(runs: list[Record]) -> None:
+    bare = [replace(run, said=None, history=()) for run in runs]
+    titles = [section.title for section in of_runs(bare).sections]
+    assert titles == ["Overview", "Method", "Provenance"]
+    assert {"Use", "Training", "Samples"} < {section.title for section in of_runs(runs).sections}
+
+
+def test_samples_that_cannot_be_shown_are_told_of(runs: list[Record]) -> None:
+    section = samples(runs, 3)
+    assert section is not None
+    cards, why = section.parts
+    assert len(cards.cards) == 3 and why.text.startswith("The samples themselves cannot be shown")
+    table = cards.table()
+    assert [column.name for column in table.columns] == ["sample", "class", "fused", *MODALITIES]
+
+
+def test_disagreement_is_the_divergence_of_jensen_and_shannon(runs: list[Record]) -> None:
+    said = runs[0].said
+    assert said is not None
+    found = disagreement(said)
+    for row in range(len(found)):
+        p, q = (values[row] for values in said.modalities.values())
+        if np.isnan(p).any() or np.isnan(q).any():
+            assert found[row] == 0
+            continue
+        middle = (p + q) / 2
+        expected = (p * np.log(p / middle)).sum() / 2 + (q * np.log(q / middle)).sum() / 2
+        assert found[row] == pytest.approx(expected, abs=1e-12)
+    assert found.max() > 0 and (found == 0).any()
+
+
+def test_wilson() -> None:
+    """Newcombe 1998 (Statistics in Medicine 17: 857), table I: 81/263, 15/148, 0/20, 1/29."""
+    for right, of, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
+        found = wilson(right / of, of)
+        assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_difference_on_the_same_samples() -> None:
+    """10 and 4 discordant pairs of 50: 0.12 ± 1.96 · √((14 − 36/50) / (50 · 49))."""
+    one = np.array([True] * 10 + [False] * 4 + [True] * 36)
+    other = np.array([False] * 10 + [True] * 4 + [True] * 36)
+    found = difference(one, other)
+    half = 1.959963984540054 * ((14 - 36 / 50) / (50 * 49)) ** 0.5
+    assert (found.value, found.low, found.high) == pytest.approx((0.12, 0.12 - half, 0.12 + half))
+    assert not found.sure and difference(one, ~one).sure
+
+
+def test_runs_have_names_of_their_own(folders: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "joint").symlink_to(folders[0])
+    assert [run.name for run in read_all(folders)] == ["uniform", "joint", "alone"]
+    with pytest.raises(ConfigError, match="named twice"):
+        read_all([folders[0], tmp_path / "joint"])
+
+
+def test_what_is_no_finished_run_is_refused(folders: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not the folder of a run"):
+        read_all([tmp_path])
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / "config.toml").write_bytes((folders[0] / "config.toml").read_bytes())
+    with pytest.raises(ConfigError, match=r"no results\.json: the run is not finished"):
+        read_all([half])
+    (half / "results.json").write_text("{}")
+    with pytest.raises(ConfigError, match="has no 'test'"):
+        read_all([half])
+    (half / "results.json").write_bytes((folders[0] / "results.json").read_bytes())
+    (half / "predictions.parquet").write_bytes(b"no parquet")
+    with pytest.raises(ConfigError, match=r"predictions\.parquet"):
+        read_all([half])
+
+
+def test_files(folders: list[Path]) -> None:
+    assert default_file(folders[:1]) == folders[0] / "report.html"
+    assert default_file(folders, "latex") == folders[0].parent.resolve() / "report.tex"
+    path = write(folders, form="json", samples=0)
+    page = json.loads(path.read_text(encoding="utf-8"))
+    assert page["title"] == "uniform and joint" and BAD in page["subtitle"]
+    with pytest.raises(ConfigError, match="at least one run"):
+        write([])
+
+
+def test_ten_runs_fit_into_eight_megabytes(folders: list[Path], runs: list[Record]) -> None:
+    html = pytest.importorskip("equimodal.report.html")
+    if not html.available():
+        pytest.skip("plotly and jinja2 are not installed")
+    many = [replace(runs[0], name=f"run {i}", history=runs[0].history * 50) for i in range(10)]
+    size = len(html.render(of_runs(many)).encode())
+    assert 4e6 < size < 8e6
