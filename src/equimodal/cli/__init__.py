@@ -14,7 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from .. import __version__
 from ..errors import EquimodalError
-from . import data, demo, methods, report, train
+from . import bench, data, demo, methods, report, train
 
 __all__ = ["app", "main"]
 
@@ -36,6 +36,7 @@ app = App(
 )
 app.command(train.train)
 app.command(train.predict)
+app.command(bench.bench)
 app.command(report.report)
 app.command(methods.methods)
 app.command(data.app)
