@@ -30,6 +30,10 @@ GRACE = 60.0
 """Seconds that a worker without a bench may take to write its checkpoint."""
 
 
+HEAVY = ("equimodal.training.run", "lightning_fabric", "sklearn.linear_model", "pyarrow.parquet")
+"""What every cell imports: once, and before any cell's clock runs."""
+
+
 class _Told:
     """Training's progress as lines, two a second at most."""
 
@@ -66,9 +70,8 @@ def main(path: str) -> int:
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     store, shelf = Store(Path(path)), Shelf()
     try:
-        importlib.import_module(
-            "equimodal.training.run"
-        )  # PyTorch: once, and before any cell's clock runs
+        for name in HEAVY:
+            importlib.import_module(name)
         while (line := jobs.get()) is not None:
             record = train_cell(store, Cell(**json.loads(line)), shelf, _Told(answers))
             _say(answers, {"record": asdict(record)})
