@@ -24,7 +24,18 @@ METHODS = ["joint()", "bio() + tcm()", "infobridge()", "mla()"]
 
 def command(out: Path) -> list[str]:
     main = "import sys; from equimodal.cli import main; sys.exit(main())"
-    options = "--data digits3d --seeds 0-1 --epochs 4 --checkpoint-every 10 --jobs 2".split()
+    options = [
+        "--data",
+        "digits3d",
+        "--seeds",
+        "0-1",
+        "--epochs",
+        "4",
+        "--checkpoint-every",
+        "10",
+        "--jobs",
+        "2",
+    ]
     return [sys.executable, "-c", main, "bench", *options, "--methods", *METHODS, "--out", str(out)]
 
 
@@ -63,7 +74,9 @@ def outcome(out: Path) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--longest", type=float, default=20.0, help="seconds before a kill, at most")
+    parser.add_argument(
+        "--longest", type=float, default=20.0, help="seconds before a kill, at most"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     draw = random.Random(arguments.seed)
@@ -88,9 +101,13 @@ def main() -> None:
             sys.exit("a bench did not end")
         a, b = outcome(torn), outcome(whole)
         differ = [name for name in a | b if a.get(name) != b.get(name)]
-        print(f"{len(a) - 1} runs compared after {time.monotonic() - began:.0f} s; differ: {differ or 'none'}")
+        print(
+            f"{len(a) - 1} runs compared after {time.monotonic() - began:.0f} s; differ: {differ or 'none'}"
+        )
         log = (Path(folder) / "torn.log").read_text()
-        print(f"cells trained in all sittings: {sum('%' in x and '/' in x for x in log.splitlines())}")
+        print(
+            f"cells trained in all sittings: {sum('%' in x and '/' in x for x in log.splitlines())}"
+        )
         sys.exit(bool(differ))
 
 

@@ -75,7 +75,9 @@ def test_recipes_can_be_read_and_built(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[2] / "configs/bench").glob("*.toml")), ids=lambda p: p.stem
+    "path",
+    sorted((Path(__file__).parents[2] / "configs/bench").glob("*.toml")),
+    ids=lambda p: p.stem,
 )
 def test_bench_files_can_be_read(path: Path) -> None:
     assert len(Grid.from_toml(path).methods) == len(BY_NAME)

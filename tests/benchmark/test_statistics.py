@@ -65,7 +65,7 @@ def test_the_corrected_test_is_right_where_its_correlation_holds() -> None:
     assert rate(found) == pytest.approx(0.05, abs=0.02)
 
 
-@pytest.mark.parametrize("sets", [6, 8, 12])
+@pytest.mark.parametrize("sets", [6, 12])
 def test_wilcoxon_is_at_most_as_often_wrong_as_it_says(sets: int) -> None:
     rng = np.random.default_rng(sets)
     runs = rng.normal(size=(SIMULATIONS, 2, sets))

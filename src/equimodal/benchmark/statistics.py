@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -266,12 +267,16 @@ def friedman(scores: ArrayLike) -> Ranks:
         raise ValueError("Friedman's test needs three methods and two data sets.")
     mean = stats.rankdata(-values, axis=1).mean(0)
     p = _iman_davenport(values)
-    q = stats.studentized_range.ppf(1 - ALPHA, methods, np.inf) / math.sqrt(2)
-    critical = float(q * math.sqrt(methods * (methods + 1) / (6 * sets)))
+    critical = float(_nemenyi(methods) * math.sqrt(methods * (methods + 1) / (6 * sets)))
     why = (
         "" if p < ALPHA else f"all methods may be alike (p = {p:.2f}): no pair is claimed to differ"
     )
     return Ranks(tuple(map(float, mean)), p, critical, _groups(mean, critical), why)
+
+
+@cache
+def _nemenyi(methods: int) -> float:
+    return float(stats.studentized_range.ppf(1 - ALPHA, methods, np.inf) / math.sqrt(2))
 
 
 def _iman_davenport(values: Floats) -> float:

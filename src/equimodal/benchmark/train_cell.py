@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import CheckpointError, DataError, EquimodalError
 from .cell import Cell
@@ -16,26 +16,71 @@ from .store import Record, Store
 if TYPE_CHECKING:
     from ..data.splits import Splits
     from ..training.progress import Progress
+    from ..training.settings import Settings
 
 __all__ = ["Shelf", "record_of", "shared_shelf", "train_cell"]
 
 
+class _Source(NamedTuple):
+    """What of a run's settings says which data it reads."""
+
+    data: str
+    data_root: str | None
+    val_fraction: float | None
+    modalities: tuple[str, ...] | None
+
+
 class Shelf:
-    """Data sets that were read lately, so that a worker reads each one once."""
+    """Data sets that were read lately, so that a worker reads each one once, and not again for one of its modalities.
 
-    def __init__(self, size: int = 6) -> None:
-        self._size, self._held = size, dict[tuple[Any, ...], "Splits"]()
+    Args:
+        size: how many are kept, counting each choice of modalities.
+    """
 
-    def get(self, settings: Any) -> Splits:
-        """The data that the settings of a run name."""
+    def __init__(self, size: int = 12) -> None:
+        self._size = size
+        self._held: dict[_Source, Splits] = {}
+
+    def get(self, settings: Settings) -> Splits:
+        """The data that the settings of a run name.
+
+        Raises:
+            EquimodalError: they cannot be read.
+        """
+        wanted = _Source(
+            settings.data, settings.data_root, settings.val_fraction, settings.modalities
+        )
+        if wanted not in self._held:
+            self._keep(wanted, self._taken_from_another(wanted) or self._read(wanted))
+        return self._held[wanted]
+
+    def _taken_from_another(self, wanted: _Source) -> Splits | None:
+        """Of a data set that is here, or that is read with all that it has by default."""
+        if wanted.modalities is None:
+            return None
+        for other, splits in self._held.items():
+            if other == wanted._replace(modalities=other.modalities) and _covers(splits, wanted):
+                return splits.only(wanted.modalities)
+        whole = wanted._replace(modalities=None)
+        if whole not in self._held:
+            self._keep(whole, self._read(whole))
+        splits = self._held[whole]
+        return splits.only(wanted.modalities) if _covers(splits, wanted) else None
+
+    def _read(self, wanted: _Source) -> Splits:
         from ..training.run import load_data
+        from ..training.settings import Settings
 
-        key = (settings.data, settings.data_root, settings.modalities, settings.val_fraction)
-        if key not in self._held:
-            while len(self._held) >= self._size:
-                del self._held[next(iter(self._held))]
-            self._held[key] = load_data(settings)
-        return self._held[key]
+        return load_data(Settings(**wanted._asdict()))
+
+    def _keep(self, source: _Source, splits: Splits) -> None:
+        while len(self._held) >= self._size:
+            del self._held[next(iter(self._held))]
+        self._held[source] = splits
+
+
+def _covers(splits: Splits, wanted: _Source) -> bool:
+    return set(wanted.modalities or ()) <= set(splits.modalities)
 
 
 @cache
