@@ -48,6 +48,7 @@ def bench(
     only: Annotated[list[str] | None, Many] = None,
     retry_failed: Annotated[bool, Flag] = False,
     status: Annotated[bool, Flag] = False,
+    published: str | None = None,
     options: Options = NOTHING_SAID,
 ) -> None:
     """Compare methods on data sets over seeds, and say which differences are real.
@@ -73,9 +74,13 @@ def bench(
         only: run only those whose name has one of these texts
         retry_failed: try again what failed
         status: say how far the bench is, and run nothing
+        published: print a table of a paper, such as ibml-table2, and run nothing
     """
     from ..report.text import print_text
 
+    if published is not None:
+        _published(published)
+        return
     if status:
         _status(out or _default(file, recipe, data))
         return
@@ -164,6 +169,17 @@ def _status(folder: Path) -> None:
     _say_failures(summary)
 
 
+def _published(name: str) -> None:
+    from ..benchmark.published import published
+    from ..report.text import print_text
+
+    found = published(name)
+    print_text(found.title)
+    _print(found.table())
+    for text in (found.protocol, *found.doubts):
+        print_text(text)
+
+
 def _tables(store: Store) -> None:
     from ..benchmark import tables
     from ..benchmark.summary import Summary
@@ -192,5 +208,6 @@ def _print(table: Table) -> None:
     from ..report.text import print_table
 
     words = {c.name for c, n in zip(table.columns, table.numeric(), strict=True) if not n}
+    words -= {"95% interval", "p", "d"}
     rows = [[f"{c.text}" + (" ←" if c.strong else "") for c in row] for row in table.cells()]
     print_table([c.name for c in table.columns], rows, words=words)
