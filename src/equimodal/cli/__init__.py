@@ -14,7 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from .. import __version__
 from ..errors import EquimodalError
-from . import data, demo, diagnose, methods, report, train
+from . import bench, data, demo, diagnose, methods, report, train
 
 __all__ = ["app", "main"]
 
@@ -37,6 +37,7 @@ app = App(
 app.command(train.train)
 app.command(train.predict)
 app.command(diagnose.diagnose)
+app.command(bench.bench)
 app.command(report.report)
 app.command(methods.methods)
 app.command(data.app)

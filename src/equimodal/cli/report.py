@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from ..errors import EquimodalError
+from ..errors import ConfigError, EquimodalError
 
 __all__ = ["report", "written"]
 
@@ -21,24 +21,36 @@ def report(
     *,
     out: Annotated[Path | None, Parameter(show_default="RUN/report.html")] = None,
     form: Annotated[
-        Literal["html", "markdown", "json", "latex"], Parameter(name="--format")
+        Literal["html", "markdown", "json", "latex", "csv"], Parameter(name="--format")
     ] = "html",
     samples: Annotated[int, Parameter(validator=Number(gte=0, lte=60))] = 8,
 ) -> None:
-    """Write a report on one run, or on several side by side, as one file that opens offline.
+    """Write a report on one run, on several side by side, or on a bench, as one file that opens offline.
 
     Runs of a single modality are taken as what that modality can reach alone. Of several runs the report lies in the
     folder that holds the first.
 
     Args:
-        runs: folders of finished runs
+        runs: folders of finished runs, or one folder of a bench, which may be running
         out: file to write
-        form: html needs the extra `report`; markdown and latex hold the tables, json every value unrounded
+        form: html needs the extra `report`; markdown and latex hold the tables, json every value unrounded; csv is for a
+            bench, a line per run
         samples: how many of the test samples that the modalities disagree on most are shown; 0 leaves the data unread
     """
+    from ..benchmark.store import Store
     from ..report.text import print_text
     from ..report.write import write
 
+    stores = [run for run in runs if Store(run).is_store()]
+    if stores and len(runs) > 1:
+        raise ConfigError(f"{stores[0]} is a bench: report on it alone.")
+    if stores:
+        from ..benchmark.write import write as write_bench
+
+        print_text(f"Wrote {write_bench(Store.at(stores[0]), out, form=form)}")
+        return
+    if form == "csv":
+        raise ConfigError("--format csv is for a bench; of runs take json.")
     print_text(f"Wrote {write(runs, out, form=form, samples=samples)}")
 
 

@@ -16,7 +16,7 @@ from ..training.settings import NEUTRAL, Settings, read_toml
 from .options import Options
 from .report import written
 
-__all__ = ["predict", "run_name", "settings", "stored", "train"]
+__all__ = ["plain", "predict", "run_name", "settings", "stored", "train"]
 
 NOTHING_SAID = Options()
 RUNS_OWN = Parameter(show_default="that of the run")
@@ -115,13 +115,14 @@ def _named(data: str, options: Options) -> dict[str, str]:
 def run_name(chosen: Settings) -> str:
     """DATA-METHOD-SEED, made of characters that every file system takes."""
     parts = (chosen.data.removesuffix(".toml"), chosen.method, str(chosen.seed))
-    name = "-".join(_plain(part) for part in parts)
+    name = "-".join(plain(part) for part in parts)
     if len(name) <= 100:
         return name
     return f"{name[:90]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """An expression as part of a file's name."""
     return re.sub(r"[^\w.+=-]+", "_", text.replace("()", "").replace(" ", "")).strip("_.")
 
 

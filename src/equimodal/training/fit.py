@@ -48,7 +48,7 @@ from .schedule import FACTORS, make_optimizer, resolve_schedule, set_rate
 from .settings import NEUTRAL, Settings
 from .statistics import Figures, Statistics
 
-__all__ = ["LOG_EVERY", "Run", "fit"]
+__all__ = ["LOG_EVERY", "Run", "fit", "resolve"]
 
 LOG_EVERY = 50
 """Batches between two readings of the device: the progress bar's figures, and whether the loss is finite."""
@@ -104,6 +104,18 @@ def fit(
         return _fit_here(task, progress)
     finally:
         progress.close()
+
+
+def resolve(model: Multimodal, data: Splits, method: Method, settings: Settings) -> Settings:
+    """The settings that `fit` would train with, once the method has been prepared for the model.
+
+    Raises:
+        ConfigError: an option or the method cannot be used.
+    """
+    resolved = _resolved(settings, {}, data, method)
+    check_fusion(resolved.fit_fusion, model, method, data)
+    _Task(model, data, method, resolved, None, resume=False, overwrite=False).learner()
+    return resolved
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,14 @@ from ..errors import ConfigError, EquimodalError
 from ..methods import BY_NAME as METHODS
 from ..models import Multimodal, encoders, heads
 from .evaluate import batches, collect
-from .fit import fit
+from .fit import fit, resolve
 from .folder import RunFolder
 from .predictions import write_predictions
 from .progress import Progress
 from .results import Run, fusion_weights, read_run
 from .settings import Settings
 
-__all__ = ["load", "load_data", "make_model", "predict", "train"]
+__all__ = ["load", "load_data", "make_model", "predict", "ready", "train"]
 
 
 def train(
@@ -36,6 +36,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    data: Splits | None = None,
 ) -> Run:
     """Read the data, build model and method, train, test.
 
@@ -45,6 +46,7 @@ def train(
         resume: go on from the last checkpoint there; see `fit`.
         overwrite: replace the run there.
         progress: shown while training.
+        data: what the settings name, where it has been read already.
 
     Raises:
         EquimodalError: as `fit`, and whatever is wrong with data or expressions, before anything is written.
@@ -52,10 +54,8 @@ def train(
     # What fails fast comes first: reading the data can take minutes.
     RunFolder(Path(out)).check(resume=resume, overwrite=overwrite)
     method = _method(settings)
-    data = load_data(settings)
-    settings = settings.changed(
-        encoders=_encoder_expressions(settings, data), head=_head_expression(settings, method)
-    )
+    data = load_data(settings) if data is None else data
+    settings = _with_model(settings, method, data)
     model = make_model(settings, data)
     return fit(
         model,
@@ -66,6 +66,23 @@ def train(
         overwrite=overwrite,
         progress=progress,
         settings=settings,
+    )
+
+
+def ready(settings: Settings, data: Splits) -> Settings:
+    """The settings of a run as its `config.toml` will hold them, after building all that it needs; nothing is written.
+
+    Raises:
+        EquimodalError: `train` would refuse these settings.
+    """
+    method = _method(settings)
+    settings = _with_model(settings, method, data)
+    return resolve(make_model(settings, data), data, method, settings)
+
+
+def _with_model(settings: Settings, method: Method, data: Splits) -> Settings:
+    return settings.changed(
+        encoders=_encoder_expressions(settings, data), head=_head_expression(settings, method)
     )
 
 

@@ -1,0 +1,1 @@
+"""Methods compared on equal terms: the grid of runs, the statistics, the tables."""

@@ -1,0 +1,181 @@
+"""What is compared: methods × data sets × models × seeds, from a bench file or from options."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, nearest
+from ..training.settings import Settings, read_toml
+
+__all__ = ["Grid", "Part", "seeds_of"]
+
+KNOWN = (
+    "title", "methods", "data", "models", "seeds", "reference", "alone", "fixed", "tune", "settings",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Part:
+    """One method, data set or model: a label, and the settings that it stands for."""
+
+    label: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A benchmark, before anything is read.
+
+    Attributes:
+        methods: rows; a text is an expression, with its head after ``@`` where that is not the method's own.
+        data: data sets.
+        models: heads and encoders; one without settings leaves every method and data set its own.
+        seeds: of every row.
+        reference: the row that the others are compared with; the first method if None.
+        alone: whether each modality is also trained alone.
+        fixed: whether rows with the methods' own options are wanted.
+        tune: trials for every method; 0 tunes nothing.
+        settings: of every run.
+        title: of the report.
+
+    Raises:
+        ConfigError: there is nothing to compare, or two parts have one label.
+    """
+
+    methods: tuple[Part, ...]
+    data: tuple[Part, ...]
+    models: tuple[Part, ...] = (Part(""),)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    reference: str | None = None
+    alone: bool = True
+    fixed: bool = True
+    tune: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        for what, parts in (
+            ("methods", self.methods),
+            ("data", self.data),
+            ("models", self.models),
+        ):
+            if not parts:
+                raise ConfigError(f"There is nothing to compare: name at least one of '{what}'.")
+            labels = [part.label for part in parts]
+            twice = next((label for label in labels if labels.count(label) > 1), None)
+            if twice is not None:
+                raise ConfigError(f"{twice!r} stands twice in '{what}': give one of them a 'name'.")
+        labels = [part.label for part in self.methods]
+        if self.reference is not None and self.reference not in labels:
+            raise ConfigError(
+                f"The reference {self.reference!r} is none of the methods: {nearest(self.reference, labels)}"
+            )
+        if not self.fixed and not self.tune:
+            raise ConfigError("Without rows of fixed options say how many trials to tune with.")
+
+    @property
+    def compared_with(self) -> str:
+        """The label of the reference row."""
+        return self.reference or self.methods[0].label
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], source: str) -> Grid:
+        """A grid from a file's values; a refusal names the file.
+
+        Raises:
+            ConfigError: an unknown key, or a value that cannot be.
+        """
+        for name in values:
+            if name not in KNOWN:
+                raise ConfigError(
+                    f"{source}: there is no {name!r} in a bench: {nearest(name, KNOWN)}"
+                )
+        try:
+            return cls(
+                methods=_methods(values.get("methods", "all")),
+                data=_parts(values.get("data", ()), "data", "data"),
+                models=_parts(values.get("models", ({"name": ""},)), "models", "head"),
+                seeds=seeds_of(values.get("seeds", "0-4")),
+                reference=values.get("reference"),
+                alone=bool(values.get("alone", True)),
+                fixed=bool(values.get("fixed", True)),
+                tune=int(values.get("tune", 0)),
+                settings=_checked(dict(values.get("settings", {})), "settings"),
+                title=str(values.get("title", "")),
+            )
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from None
+
+    @classmethod
+    def from_toml(cls, path: Path | str, **changes: Any) -> Grid:
+        """Read a bench file; `changes` replace its values.
+
+        Raises:
+            ConfigError: as `of`, or the file cannot be read.
+        """
+        return cls.of(read_toml(path) | changes, str(path))
+
+    def only(self, **changes: Any) -> Grid:
+        """This grid with other values."""
+        return replace(self, **changes)
+
+
+def seeds_of(value: object) -> tuple[int, ...]:
+    """``"0-4"``, ``"0,3"``, 2 or [0, 1] as seeds.
+
+    >>> seeds_of("0-2,7")
+    (0, 1, 2, 7)
+    """
+    texts = (
+        [str(one) for one in value] if isinstance(value, list | tuple) else str(value).split(",")
+    )
+    found: list[int] = []
+    for text in texts:
+        span = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", text)
+        if span is None or int(span[2] or span[1]) < int(span[1]):
+            raise ConfigError(f"Seeds are written like '0-4' or '0,1,7'; here {value!r}.")
+        found += range(int(span[1]), int(span[2] or span[1]) + 1)
+    return tuple(dict.fromkeys(found))
+
+
+def _methods(value: object) -> tuple[Part, ...]:
+    if value == "all":
+        from ..methods import BY_NAME
+
+        value = [f"{name}()" for name in BY_NAME]
+    return _parts(value, "methods", "method")
+
+
+def _parts(value: object, what: str, setting: str) -> tuple[Part, ...]:
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, Sequence):
+        raise ConfigError(f"'{what}' must be a list; here it is {value!r}.")
+    return tuple(_part(one, what, setting) for one in values)
+
+
+def _part(value: object, what: str, setting: str) -> Part:
+    """A text is the one setting that the part is about; a table may hold any, and a name."""
+    if isinstance(value, str):
+        text, _, head = (piece.strip() for piece in value.partition("@"))
+        found = {setting: text} | ({"head": head} if head else {})
+        return Part(value.strip(), found)
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"'{what}' holds texts or tables; here {value!r}.")
+    settings = dict(value)
+    label = settings.pop("name", None)
+    if label is None:
+        label = str(settings.get(setting, ""))
+    if setting not in settings and what != "models":
+        raise ConfigError(f"An entry of '{what}' lacks {setting!r}.")
+    return Part(str(label), _checked(settings, what))
+
+
+def _checked(settings: dict[str, Any], what: str) -> dict[str, Any]:
+    if "seed" in settings:
+        raise ConfigError(f"'{what}' cannot set the seed: say 'seeds'.")
+    Settings(**{"data": "", **settings})  # refuses unknown names and impossible values
+    return settings

@@ -1,0 +1,144 @@
+"""Cells in processes of this machine, one thread each."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from .cell import Cell
+from .executor import Event
+from .store import Record, Store
+
+__all__ = ["Local"]
+
+TRIES = 2
+"""How often a cell is given to a worker; the second time because the first may have been killed for another's memory."""
+
+
+@dataclass
+class Local:
+    """Worker processes that stay for many cells.
+
+    Args:
+        workers: how many.
+    """
+
+    workers: int = 1
+    _running: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def run(self, store: Store, cells: Sequence[Cell]) -> Iterator[Event]:
+        jobs: queue.SimpleQueue[Cell] = queue.SimpleQueue()
+        events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        for cell in cells:
+            jobs.put(cell)
+        number = min(self.workers, len(cells))
+        threads = [
+            threading.Thread(target=self._serve, args=(store, i, jobs, events), daemon=True)
+            for i in range(number)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            while number:
+                event = events.get()
+                if event is None:
+                    number -= 1
+                else:
+                    yield event
+        finally:
+            self._stop(jobs, threads)
+
+    def _stop(self, jobs: queue.SimpleQueue[Cell], threads: Sequence[threading.Thread]) -> None:
+        """Let the workers write a checkpoint; a second Ctrl-C leaves them to the end of their input."""
+        while not jobs.empty():
+            jobs.get()
+        for process in self._running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        for thread in threads:
+            thread.join()
+
+    def _serve(
+        self,
+        store: Store,
+        number: int,
+        jobs: queue.SimpleQueue[Cell],
+        events: queue.SimpleQueue[Event | None],
+    ) -> None:
+        """One worker after the other, as long as there are cells; a cell whose worker died is tried once more."""
+        process: subprocess.Popen[str] | None = None
+        try:
+            while not jobs.empty():
+                try:
+                    cell = jobs.get_nowait()
+                except queue.Empty:
+                    break
+                for tried in range(1, TRIES + 1):
+                    if process is None or process.poll() is not None:
+                        process = self._start(store, number)
+                    code = _train(process, cell, events)
+                    if code is None or code in (130, -signal.SIGINT):
+                        break
+                    if tried == TRIES:
+                        how = f"signal {-code}" if code < 0 else f"code {code}"
+                        log = store.path / "logs" / f"worker{number}.log"
+                        reason = f"Its process ended by {how}, {TRIES} times; see {log}."
+                        events.put(Event(cell, {}, record=Record(cell.key, "failed", reason)))
+                if code is not None and code in (130, -signal.SIGINT):
+                    break
+        finally:
+            if process is not None and process.stdin:
+                process.stdin.close()
+                process.wait()
+            events.put(None)
+
+    def _start(self, store: Store, number: int) -> subprocess.Popen[str]:
+        (store.path / "logs").mkdir(exist_ok=True)
+        paths = [path for path in (*sys.path, os.getcwd()) if path]
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        }
+        with (store.path / "logs" / f"worker{number}.log").open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"{__package__}.worker", str(Path(store.path).resolve())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=environment,
+                start_new_session=True,  # Ctrl-C reaches the bench, which stops its workers once
+            )
+        self._running.append(process)
+        return process
+
+
+def _train(
+    process: subprocess.Popen[str], cell: Cell, events: queue.SimpleQueue[Event | None]
+) -> int | None:
+    """None when the worker has answered with a record, else how it ended."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    events.put(Event(cell, {}))
+    try:
+        process.stdin.write(json.dumps(asdict(cell)) + "\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        return process.wait()
+    for line in process.stdout:
+        told = json.loads(line)
+        if "record" in told:
+            events.put(Event(cell, {}, 1.0, Record(**told["record"])))
+            return None
+        events.put(Event(cell, told["figures"], told["part"]))
+    return process.wait()

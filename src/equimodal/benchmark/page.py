@@ -1,0 +1,304 @@
+"""A bench as a report: the page that `equimodal report` writes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..report import figures
+from ..report.figures import Series
+from ..report.page import Cell, Code, Column, Figure, Page, Points, Prose, Raw, Section, Table
+from . import published, statistics, tables
+from .statistics import Ranks
+from .summary import Line, Summary
+from .tuning import ledger
+
+__all__ = ["of_bench", "ranks"]
+
+CURVES = 6
+"""Methods whose curves are drawn in one figure: as many as there are colours that can be told apart."""
+
+
+def of_bench(summary: Summary) -> Page:
+    """The whole report; sections without content are left out."""
+    title = summary.about["title"] or f"Benchmark against {summary.about['reference']}"
+    sections = [
+        _front(summary),
+        *(_place(summary, place) for place in summary.places),
+        *_over_sets(summary),
+        *_tuned(summary),
+        *_published(summary),
+        *_failed(summary),
+        _how(summary),
+    ]
+    done = f"{summary.finished} of {summary.total} runs are finished"
+    return Page(title, sections, done, f"equimodal {__version__}")
+
+
+def _front(summary: Summary) -> Section:
+    parts: list[Any] = [
+        Prose(text, "lead" if i == 0 else "") for i, text in enumerate(_lead(summary))
+    ]
+    parts += [tables.matrix(summary), Points([(text, "") for text in tables.remarks(summary)])]
+    return Section("Overview", [*parts, Prose(tables.NOTES, "quiet")])
+
+
+def _lead(summary: Summary) -> list[str]:
+    better = [
+        f"{one.line.label} on {' on '.join(p for p in place if p)}"
+        for place in summary.places
+        for one in tables.compared(summary, place)
+        if one.significant and one.found is not None and one.found.difference > 0
+    ]
+    reference = summary.about["reference"]
+    if not better:
+        return [f"No method is shown to be better than {reference}."]
+    return [f"Shown to be better than {reference}: {'; '.join(better)}."]
+
+
+def _place(summary: Summary, place: tuple[str, str]) -> Section:
+    lines = [line for line in summary.at(place) if line.done]
+    parts: list[Any] = [tables.comparison(summary, place)]
+    if lines:
+        parts += [_intervals(lines), _cost(lines), *_curves(summary, lines)]
+        parts.append(tables.modalities(summary, place))
+    return Section(" on ".join(p for p in place if p), parts)
+
+
+def _intervals(lines: Sequence[Line]) -> Figure:
+    found = [statistics.bootstrap(line.right(list(line.done))) for line in lines]
+    series = Series(
+        "accuracy", [i.value for i in found], [i.low for i in found], [i.high for i in found]
+    )
+    return figures.points(
+        "Accuracy with its 95% interval",
+        "Intervals that overlap do not mean that two methods are alike: the table compares them seed by seed.",
+        "Bootstrap over seeds and test samples together.",
+        [line.label for line in lines],
+        [series],
+        axis="test accuracy",
+    )
+
+
+def _cost(lines: Sequence[Line]) -> Figure:
+    seconds = [float(np.median(line.values(lambda r: r["seconds"]))) for line in lines]
+    accuracy = [float(line.accuracy.mean()) for line in lines]
+
+    def draw() -> Any:
+        import plotly.graph_objects as go
+
+        drawn = go.Figure()
+        drawn.add_scatter(
+            x=seconds,
+            y=accuracy,
+            mode="markers+text",
+            text=[line.label for line in lines],
+            textposition="top center",
+            marker={"size": 9, "color": figures.COLOURS[0]},
+        )
+        drawn.update_layout(
+            xaxis={"title": {"text": "seconds of training"}, "rangemode": "tozero"},
+            yaxis={"title": {"text": "test accuracy"}, "tickformat": ".1%"},
+        )
+        return drawn
+
+    return Figure(
+        "Cost against accuracy",
+        "Further up is more accurate, further left is cheaper.",
+        "Median seconds of training over seeds on the machine that ran it; mean test accuracy.",
+        {"method": [x.label for x in lines], "seconds": seconds, "accuracy": accuracy},
+        draw,
+    )
+
+
+def _curves(summary: Summary, lines: Sequence[Line]) -> list[Figure]:
+    """Validation accuracy by epoch of the best methods and the reference, mean over seeds."""
+    ordered = sorted(lines, key=lambda line: -float(line.accuracy.mean()))
+    reference = summary.about["reference"]
+    chosen = [x for x in ordered if x.label == reference or x in ordered[: CURVES - 1]][:CURVES]
+    series, longest = [], 0
+    for line in chosen:
+        runs = [_validation(summary, cell.key) for cell in line.cells if cell.seed in line.done]
+        length = min((len(run) for run in runs), default=0)
+        if not length:
+            continue
+        longest = max(longest, length)
+        series.append(Series(line.label, np.mean([run[:length] for run in runs], axis=0).tolist()))
+    if not series:
+        return []
+    padded = [Series(s.name, [*s.values, *[None] * (longest - len(s.values))]) for s in series]
+    return [
+        figures.lines(
+            "Validation accuracy by epoch",
+            "Whether a method is ahead all along or only at the end.",
+            f"Mean over seeds, of the {len(series)} rows with the best test accuracy and the reference.",
+            list(range(1, longest + 1)),
+            padded,
+            x_axis="epoch",
+            axis="validation accuracy",
+            form=".1%",
+        )
+    ]
+
+
+def _validation(summary: Summary, key: str) -> list[float]:
+    path = summary.store.folder(key).metrics
+    if not path.exists():
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [line["val"]["accuracy"] for line in lines if line.get("val")]
+
+
+def ranks(summary: Summary) -> tuple[list[str], Ranks] | None:
+    """The methods that are finished on every data set, and their ranks; None where there is nothing to rank."""
+    places = summary.places
+    found = {
+        label: [float(lines[p].accuracy.mean()) for p in places]
+        for label, lines in tables.accuracies(summary).items()
+        if all(p in lines and lines[p].done for p in places)
+    }
+    if len(places) < 2 or len(found) < 3:
+        return None
+    return list(found), statistics.friedman(np.array(list(found.values())).T)
+
+
+def _over_sets(summary: Summary) -> list[Section]:
+    ranked = ranks(summary)
+    if ranked is None:
+        return []
+    labels, found = ranked
+    text = f"Friedman's test (F): p = {found.p:.3g}; critical difference {found.critical:.2f} (Nemenyi)."
+    parts: list[Any] = [Prose(text), *([Prose(found.why)] if found.why else [])]
+    return [
+        Section("Over data sets", [*parts, _diagram(labels, found), _wilcoxon(summary, labels)])
+    ]
+
+
+def _diagram(labels: Sequence[str], found: Ranks) -> Figure:
+    order = np.argsort(found.mean, kind="stable").tolist()
+
+    def draw() -> Any:
+        import plotly.graph_objects as go
+
+        drawn = go.Figure()
+        names = [labels[i] for i in order]
+        drawn.add_scatter(
+            x=[found.mean[i] for i in order], y=names, mode="markers",
+            marker={"size": 9, "color": figures.COLOURS[0]}, name="mean rank",
+        )  # fmt: skip
+        for group in found.groups:
+            rows = [labels[i] for i in group]
+            at = max(found.mean[i] for i in group) + 0.15
+            drawn.add_scatter(
+                x=[at] * len(rows), y=rows, mode="lines", hoverinfo="skip",
+                line={"width": 3, "color": "#555555"},
+            )  # fmt: skip
+        drawn.update_layout(
+            xaxis={"title": {"text": "mean rank, 1 is best"}},
+            yaxis={"autorange": "reversed"},
+            showlegend=False,
+            height=120 + 26 * len(labels),
+        )
+        return drawn
+
+    data = {"method": [labels[i] for i in order], "mean rank": [found.mean[i] for i in order]}
+    return Figure(
+        "Critical differences",
+        "Methods that a line joins are not told apart.",
+        f"Mean rank over data sets; a line joins ranks within {found.critical:.2f} (Nemenyi, 5%).",
+        data,
+        draw,
+    )
+
+
+def _wilcoxon(summary: Summary, labels: Sequence[str]) -> Table:
+    lines, reference = tables.accuracies(summary), summary.about["reference"]
+    columns = [Column("method"), Column("difference", "{:+.1f}", "mean over data sets, points")]
+    columns += [Column("p", "{:.3f}", "Wilcoxon, after Holm"), Column("remark")]
+    caption = f"Over data sets against {reference}"
+    if reference not in labels:
+        return Table(columns, [], caption)
+    places, others = summary.places, [label for label in labels if label != reference]
+
+    def means(label: str) -> list[float]:
+        return [float(lines[label][place].accuracy.mean()) for place in places]
+
+    tests = [statistics.over_sets(means(label), means(reference)) for label in others]
+    adjusted = statistics.holm([None if test.why else test.p for test in tests])
+    rows: list[list[Raw | Cell]] = [
+        [label, 100 * test.difference, p, test.why]
+        for label, test, p in zip(others, tests, adjusted, strict=True)
+    ]
+    return Table(columns, rows, caption)
+
+
+def _tuned(summary: Summary) -> list[Section]:
+    found = ledger(summary.store)
+    if not found:
+        return []
+    columns = [
+        Column("data"),
+        Column("method"),
+        Column("trials"),
+        Column("failed"),
+        Column("taken"),
+    ]
+    columns += [Column("validation", "{:.1%}"), Column("its own options", "{:.1%}")]
+    rows = []
+    for one in found:
+        known = [value for _, value in one.trials if value is not None]
+        first = one.trials[0][1] if one.trials else None
+        place = " on ".join(p for p in (one.data, one.model) if p)
+        failed = len(one.trials) - len(known)
+        rows.append(
+            [place, one.row, len(one.trials), failed, one.best, max(known, default=None), first]
+        )
+    text = (
+        "Every method had the same number of trials with one seed each, chosen on validation; the first trial is the "
+        "method with its own options. Methods that are not listed declare nothing to tune."
+    )
+    return [Section("Tuning", [Table(columns, rows, "The budget and what it found")], text)]
+
+
+def _published(summary: Summary) -> list[Section]:
+    """Tables that share at least half of their methods with this bench."""
+    ours = {line.label for line in summary.lines}
+    parts: list[Any] = []
+    for name in published.names():
+        one = published.published(name)
+        wanted = {row.get("ours") for row in one.rows} - {None, ""}
+        if len(wanted & ours) * 2 >= len(wanted):
+            parts += [
+                one.table(),
+                Prose(one.protocol, "quiet"),
+                Points([(d, "") for d in one.doubts]),
+            ]
+    text = (
+        "Other networks, other data, other epochs, other selection: only the order of methods within one table can be "
+        "held against the order within another. (!) marks values that contradict others of the paper."
+    )
+    return [Section("Published", parts, text)] if parts else []
+
+
+def _failed(summary: Summary) -> list[Section]:
+    found = tables.failures(summary)
+    return [Section("Failures", [found])] if found.rows else []
+
+
+def _how(summary: Summary) -> Section:
+    places = dict.fromkeys(summary.places)
+    texts = []
+    for place in places:
+        line = next(x for x in summary.at(place) if x.label == summary.about["reference"] or x)
+        settings = {
+            k: v for k, v in line.cells[0].settings.items() if k != "data_root" and v is not None
+        }
+        texts.append(Code(json.dumps(settings, indent=1), " on ".join(p for p in place if p)))
+    seeds = ", ".join(map(str, summary.about["seeds"]))
+    return Section(
+        "Settings", [Prose(f"Seeds {seeds}."), *texts], "Of the first row of each data set."
+    )

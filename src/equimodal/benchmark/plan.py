@@ -1,0 +1,116 @@
+"""From a grid to its cells: data are read, models built and methods prepared before the first cell is trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..data.splits import Splits
+from ..errors import ConfigError, EquimodalError
+from ..training.run import ready
+from ..training.settings import Settings
+from .cell import Cell, Kind, key_of
+from .grid import Grid, Part
+from .train_cell import Shelf
+
+__all__ = ["Plan", "Row", "cells_of", "refusals"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """All runs of one row of a table but for their seed."""
+
+    kind: Kind
+    label: str
+    data: str
+    model: str
+    settings: Settings
+    fingerprint: str
+
+    def cell(self, seed: int) -> Cell:
+        """The run of one seed."""
+        values: dict[str, Any] = json.loads(self.settings.changed(seed=seed).model_dump_json())
+        key = key_of(values, self.fingerprint)
+        return Cell(
+            key, self.kind, self.label, self.data, self.model, seed, values, self.fingerprint
+        )
+
+
+@dataclass
+class Plan:
+    """Makes rows, reading each data set once.
+
+    Args:
+        grid: what is compared.
+    """
+
+    grid: Grid
+    shelf: Shelf = field(default_factory=lambda: Shelf(16))
+
+    def alone(self, data: Part, model: Part) -> Iterator[Row]:
+        """Each modality by itself."""
+        for name in self.splits(data).modalities:
+            part = Part(f"{name} alone", {"method": "joint()", "modalities": (name,)})
+            yield self.row("alone", part, data, model)
+
+    def row(self, kind: Kind, method: Part, data: Part, model: Part) -> Row:
+        """One row, its model and method built and prepared.
+
+        Raises:
+            ConfigError: it cannot be trained.
+        """
+        try:
+            settings = self._settings(method, data, model)
+            splits = self.shelf.get(settings)
+            resolved = ready(settings, splits)
+        except EquimodalError as error:
+            on = f" on {model.label}" if model.label else ""
+            raise ConfigError(f"{method.label}{on}, {data.label}: {error}") from None
+        return Row(kind, method.label, data.label, model.label, resolved, splits.fingerprint)
+
+    def splits(self, data: Part) -> Splits:
+        """A data set with all its modalities."""
+        try:
+            return self.shelf.get(self._settings(Part(""), data, Part("")))
+        except EquimodalError as error:
+            raise ConfigError(f"{data.label}: {error}") from None
+
+    def _settings(self, method: Part, data: Part, model: Part) -> Settings:
+        found: dict[str, Any] = {"threads": 1}
+        for part in (self.grid.settings, data.settings, model.settings, method.settings):
+            encoders = {**found.get("encoders", {}), **part.get("encoders", {})}
+            found = {**found, **part, **({"encoders": encoders} if encoders else {})}
+        chosen = found.get("modalities")
+        if chosen and "encoders" in found:
+            found["encoders"] = {m: e for m, e in found["encoders"].items() if m in chosen}
+        return Settings(**found)
+
+
+def refusals(plan: Plan) -> tuple[list[Row], list[str]]:
+    """All rows that can be trained, and a sentence for each that cannot; one unreadable data set is one sentence."""
+    rows: list[Row] = []
+    wrong: list[str] = []
+    for data in plan.grid.data:
+        try:
+            plan.splits(data)
+        except EquimodalError as error:
+            wrong.append(str(error))
+            continue
+        for model in plan.grid.models:
+            if plan.grid.alone:
+                rows += plan.alone(data, model)
+            for method in plan.grid.methods:
+                try:
+                    rows.append(plan.row("method", method, data, model))
+                except EquimodalError as error:
+                    wrong.append(str(error))
+    return rows, wrong
+
+
+def cells_of(rows: Sequence[Row], seeds: Sequence[int]) -> list[Cell]:
+    """Seed after seed within a data set, so that what is there early can be compared."""
+    order: Mapping[str, int] = {row.data: i for i, row in reversed(list(enumerate(rows)))}
+    found = [(order[row.data], i, row.cell(seed)) for i, seed in enumerate(seeds) for row in rows]
+    return [cell for *_, cell in sorted(found, key=lambda one: one[:2])]

@@ -1,0 +1,334 @@
+"""A store as tables: what `equimodal bench` prints, and what its report holds."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..report.page import Cell, Column, Raw, Table
+from . import statistics
+from .statistics import Floats, Paired
+from .summary import Line, Summary
+from .watch import duration
+
+__all__ = [
+    "NOTES",
+    "accuracies",
+    "compared",
+    "comparison",
+    "csv_text",
+    "failures",
+    "matrix",
+    "modalities",
+    "progress",
+    "remarks",
+]
+
+NOTES = (
+    "Accuracy on the test split in percent, mean ± standard deviation over seeds. The 95% interval is a bootstrap over "
+    "seeds and test samples together. p: paired t-test over seeds against the reference, after Holm's correction over "
+    "all rows of the table; * below 0.05. d: mean difference over the standard deviation of the differences (Hedges). P(better): share of all pairs of runs "
+    "in which the row beats the reference. Bold: the best row, where it differs from every other method after Holm."
+)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A row and its comparison with the reference; `p` is after Holm."""
+
+    line: Line
+    found: Paired | None
+    p: float | None
+    better: float | None
+
+    @property
+    def significant(self) -> bool:
+        return self.p is not None and self.p < statistics.ALPHA
+
+
+def compared(summary: Summary, place: tuple[str, str]) -> list[Compared]:
+    """Every row of a data set and model against the reference, over the seeds that both have."""
+    reference = summary.reference(place)
+    lines = summary.at(place)
+    found = [_against(line, reference) for line in lines]
+    tested = [f if line.kind != "alone" else None for f, line in zip(found, lines, strict=True)]
+    adjusted = statistics.holm([None if f is None else f.p for f in tested])
+    return [
+        Compared(line, one, p, _better(line, reference) if one is not None else None)
+        for line, one, p in zip(lines, tested, adjusted, strict=True)
+    ]
+
+
+def _against(line: Line, reference: Line | None) -> Paired | None:
+    if reference is None or line is reference:
+        return None
+    seeds = line.shared(reference)
+    return statistics.paired(line.of(seeds), reference.of(seeds)) if seeds else None
+
+
+def _better(line: Line, reference: Line | None) -> float | None:
+    if reference is None or not len(line.accuracy) or not len(reference.accuracy):
+        return None
+    return statistics.better(line.accuracy, reference.accuracy)
+
+
+def winner(lines: Sequence[Line]) -> Line | None:
+    """The method with the highest mean, where it differs from every other one after Holm."""
+    rivals = [line for line in lines if line.kind != "alone" and len(line.done) > 1]
+    if len(rivals) < 2:
+        return None
+    best = max(rivals, key=lambda line: float(line.accuracy.mean()))
+    others = [line for line in rivals if line is not best and not _same_runs(line, best)]
+    tests = [statistics.paired(best.of(s), o.of(s)) for o in others if (s := best.shared(o))]
+    adjusted = statistics.holm([test.p for test in tests])
+    sure = [p is not None and p < statistics.ALPHA for p in adjusted]
+    return best if sure and all(sure) and len(sure) == len(others) else None
+
+
+def _same_runs(a: Line, b: Line) -> bool:
+    """Tuning may come back to the method's own options: then two rows are one."""
+    return [cell.key for cell in a.cells] == [cell.key for cell in b.cells]
+
+
+def comparison(summary: Summary, place: tuple[str, str], *, intervals: bool = True) -> Table:
+    """The table of one data set and model, one row per method."""
+    best = winner(summary.at(place))
+    columns = [
+        Column("method"),
+        Column("accuracy", note="test, %, mean ± sd over seeds"),
+        *(
+            [Column("95% interval", note="bootstrap over seeds and test samples")]
+            if intervals
+            else []
+        ),
+        Column("difference", "{:+.1f}", note="to the reference, points"),
+        Column("p", note="paired over seeds, after Holm"),
+        Column("d", "{:+.1f}", note="effect size"),
+        Column("P(better)", "{:.2f}", note="than the reference, per run"),
+        Column("ratio", note="discrepancy ratio over training"),
+        Column("time", note="median per run"),
+        Column("seeds"),
+    ]
+    rows = [_row(one, one.line is best, intervals) for one in compared(summary, place)]
+    return Table(columns, rows, _caption(summary, place))
+
+
+def _row(one: Compared, strong: bool, intervals: bool) -> list[Raw | Cell]:
+    line, found = one.line, one.found
+    ratio = line.values(lambda r: r["train"]["discrepancy_ratio"])
+    test = None if found is None else Cell(one.p, _p(one), note=found.why)
+    return [
+        _label(line),
+        _spread(line.accuracy, strong=strong),
+        *([_interval(line)] if intervals else []),
+        None if found is None else 100 * found.difference,
+        test,
+        None if found is None else found.effect,
+        one.better,
+        _spread(ratio, scale=1, digits=2),
+        Cell(_median(line.walls), duration(_median(line.walls)) if line.walls else None),
+        Cell(len(line.done), f"{len(line.done)}/{len(line.cells)}"),
+    ]
+
+
+def _label(line: Line) -> Cell:
+    """Rows that saw the test split say so."""
+    return Cell(line.label, f"{line.label} (selected on test)" if line.paper else line.label)
+
+
+def _p(one: Compared) -> str:
+    if one.p is None:
+        return "–"
+    text = "<.001" if one.p < 0.001 else f"{one.p:.3f}"
+    return f"{text} *" if one.significant else text
+
+
+def _spread(values: Floats, *, scale: float = 100, digits: int = 1, strong: bool = False) -> Cell:
+    if not len(values):
+        return Cell(None)
+    found = statistics.spread(scale * values)
+    text = f"{found.mean:.{digits}f}"
+    if not math.isnan(found.sd):
+        text += f" ± {found.sd:.{digits}f}"
+    return Cell(found.mean, text, strong)
+
+
+def _interval(line: Line) -> Cell:
+    seeds = list(line.done)
+    if not seeds:
+        return Cell(None)
+    found = statistics.bootstrap(line.right(seeds))
+    return Cell(found.low, f"{100 * found.low:.1f} to {100 * found.high:.1f}")
+
+
+def _median(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2] if values else math.nan
+
+
+def _caption(summary: Summary, place: tuple[str, str]) -> str:
+    data, model = place
+    reference = summary.about["reference"]
+    return f"{data}{f' on {model}' if model else ''}; reference {reference}"
+
+
+def accuracies(summary: Summary) -> dict[str, dict[tuple[str, str], Line]]:
+    """Methods' rows by label, and by data set and model."""
+    found: dict[str, dict[tuple[str, str], Line]] = {}
+    for line in summary.lines:
+        if line.kind != "alone":
+            found.setdefault(line.label, {})[line.place] = line
+    return found
+
+
+def matrix(summary: Summary) -> Table:
+    """Methods by data sets: accuracies alone."""
+    places = summary.places
+    best = {place: winner(summary.at(place)) for place in places}
+    stars = {
+        (one.line.label, place): one.significant
+        for place in places
+        for one in compared(summary, place)
+    }
+    rows: list[list[Raw | Cell]] = []
+    for label, lines in accuracies(summary).items():
+        row: list[Raw | Cell] = [label]
+        for place in places:
+            line = lines.get(place)
+            cell = (
+                Cell(None) if line is None else _spread(line.accuracy, strong=best[place] is line)
+            )
+            text = f"{cell.text} *" if cell.text and stars.get((label, place)) else cell.text
+            row.append(Cell(cell.value, text, cell.strong))
+        rows.append(row)
+    columns = [Column("method"), *(Column(_place(place)) for place in places)]
+    return Table(columns, rows, f"Accuracy, %; * differs from {summary.about['reference']}")
+
+
+def _place(place: tuple[str, str]) -> str:
+    return " on ".join(part for part in place if part)
+
+
+def modalities(summary: Summary, place: tuple[str, str]) -> Table:
+    """What each modality can do: alone, from its decoupled logits, and by a linear probe of its features."""
+    lines = [line for line in summary.at(place) if line.done]
+    names = list(dict.fromkeys(n for x in lines for r in x.done.values() for n in r["modalities"]))
+
+    def of(name: str, what: str) -> Callable[[Mapping[str, Any]], float | None]:
+        return lambda r: r["test"]["modalities"].get(name, {}).get(what)
+
+    columns = [Column("method")]
+    columns += [Column(f"{n} {what}") for n in names for what in ("decoupled", "probe")]
+    rows: list[list[Raw | Cell]] = [
+        [
+            _label(line),
+            *(_spread(line.values(of(n, what))) for n in names for what in ("decoupled", "probe")),
+        ]
+        for line in lines
+    ]
+    return Table(columns, rows, f"Each modality on {_place(place)}, accuracy in %")
+
+
+def remarks(summary: Summary) -> list[str]:
+    """What the numbers cannot say, and what they say against the methods."""
+    found: list[str] = []
+    for place in summary.places:
+        rows = [one for one in compared(summary, place) if one.found is not None]
+        where = _place(place)
+        if rows and all(one.found is not None and one.found.n < 2 for one in rows):
+            found.append(
+                f"{where}: one seed only, so no test is possible and no difference is claimed."
+            )
+            continue
+        found += _negatives(rows, where, summary.about["reference"])
+        if (least := _detectable(rows, summary.reference(place))) is not None:
+            found.append(
+                f"{where}: with these seeds a paired test shows a difference of {100 * least:.1f} points with a "
+                "probability of 80% before any correction (median over rows); smaller ones stay unseen."
+            )
+    if any(line.paper for line in summary.lines):
+        found.append(
+            "Rows that were selected on the test split are not comparable with the others."
+        )
+    return found
+
+
+def _negatives(rows: Sequence[Compared], where: str, reference: str) -> list[str]:
+    worse = [
+        one.line.label for one in rows if one.found and one.significant and one.found.difference < 0
+    ]
+    alike = [one.line.label for one in rows if one.p is not None and not one.significant]
+    found = []
+    if worse:
+        found.append(f"{where}: significantly worse than {reference}: {', '.join(worse)}.")
+    if alike:
+        found.append(f"{where}: not told apart from {reference}: {', '.join(alike)}.")
+    return found
+
+
+def _detectable(rows: Sequence[Compared], reference: Line | None) -> float | None:
+    if reference is None:
+        return None
+    found = []
+    for one in rows:
+        seeds = one.line.shared(reference)
+        if len(seeds) > 1:
+            apart = statistics.spread(one.line.of(seeds) - reference.of(seeds))
+            found.append(statistics.detectable(apart.sd, apart.n))
+    known = [value for value in found if not math.isnan(value)]
+    return _median(known) if known else None
+
+
+def failures(summary: Summary) -> Table:
+    """Cells that failed, and why."""
+    rows = [[cell.label, reason] for line in summary.lines for cell, reason in line.failed]
+    return Table([Column("run"), Column("why")], rows, "Runs that failed")
+
+
+def progress(summary: Summary) -> Table:
+    """How much of the grid is there, per data set and row."""
+    rows: list[list[Raw | Cell]] = []
+    for line in summary.lines:
+        begun = sum(
+            record is None and summary.store.folder(cell.key).is_run()
+            for cell, record in zip(line.cells, line.records, strict=True)
+        )
+        left = len(line.cells) - len(line.done) - len(line.failed) - begun
+        wall = Cell(_median(line.walls), duration(_median(line.walls)) if line.walls else None)
+        place = _place(line.place)
+        rows.append([place, line.label, len(line.done), begun, len(line.failed), left, wall])
+    names = ("data", "method", "done", "begun", "failed", "left", "time")
+    return Table([Column(name) for name in names], rows)
+
+
+def csv_text(summary: Summary) -> str:
+    """A line per run, unrounded: what one's own statistics need."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    head = (
+        "data",
+        "model",
+        "kind",
+        "method",
+        "seed",
+        "status",
+        "accuracy",
+        "val_accuracy",
+        "ratio",
+    )
+    writer.writerow([*head, "epoch", "protocol", "seconds", "key"])
+    for line in summary.lines:
+        for cell, record in zip(line.cells, line.records, strict=True):
+            r = None if record is None else record.results
+            status = "left" if record is None else record.status
+            figures: list[Any] = [""] * 6
+            if r is not None:
+                val = r["val"]["fused"]["accuracy"] if r["val"] else ""
+                figures = [r["test"]["fused"]["accuracy"], val, r["train"]["discrepancy_ratio"]]
+                figures += [r["epoch"], r["protocol"], round(r["seconds"], 3)]
+            where = [cell.data, cell.model, cell.kind, cell.row, cell.seed, status]
+            writer.writerow([*where, *figures, cell.key])
+    return out.getvalue()

@@ -1,0 +1,206 @@
+"""Equal budgets: every method the same number of trials over its declared space, chosen on validation alone.
+
+A trial is a cell like any other, with a seed of its own that no row of the table has. The first trial is what the
+expression says; the others are drawn by Optuna's TPE sampler. Each draw is a function of the trial's number and of the
+trials before it, so that a tuning that was killed goes on to the same end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError
+from .grid import Part
+from .plan import Plan, Row
+from .space import Range, defaults, space, with_options
+from .store import Record, Store
+
+if TYPE_CHECKING:
+    from .run import _Work
+
+__all__ = ["SEED", "Ledger", "ledger", "tune"]
+
+SEED = 1000
+"""Of every trial; the rows of the table have other ones."""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What tuning of one row did.
+
+    Attributes:
+        row, data, model: of which.
+        trials: the method of each trial, its validation accuracy (None: failed), in order.
+        best: the method that was taken.
+    """
+
+    row: str
+    data: str
+    model: str
+    trials: tuple[tuple[str, float | None], ...]
+    best: str
+
+
+@dataclass
+class _Study:
+    """The tuning of one row."""
+
+    row: Row
+    part: Part
+    ranges: Mapping[str, Range]
+    study: Any
+
+    @property
+    def name(self) -> str:
+        return str(self.study.study_name)
+
+    def values(self, number: int) -> dict[str, Any]:
+        """The options of a trial, asked for if it is new."""
+        import optuna
+
+        trials = self.study.get_trials(deepcopy=False)
+        begun = number < len(trials) and trials[number].state is not optuna.trial.TrialState.WAITING
+        if begun and trials[number].state.is_finished():
+            return _rounded(trials[number].params)
+        seed = int(hashlib.sha256(f"{self.name} {number}".encode()).hexdigest()[:8], 16)
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed)
+        # A trial that was asked for by a bench that was killed keeps its number and what was drawn already.
+        trial = (
+            optuna.trial.Trial(self.study, trials[number]._trial_id) if begun else self.study.ask()
+        )
+        with warnings.catch_warnings():  # the method's own values may lie outside of its range
+            warnings.simplefilter("ignore")
+            for option, of in self.ranges.items():
+                _suggest(trial, option, of)
+        return _rounded(trial.params)
+
+    def tell(self, number: int, record: Record | None) -> None:
+        """The validation accuracy of a trial; one that failed, and one that is not there yet."""
+        import optuna
+
+        trial = self.study.get_trials(deepcopy=False)[number]
+        if record is None or trial.state.is_finished():
+            return
+        if record.results is None:
+            self.study.tell(number, state=optuna.trial.TrialState.FAIL)
+        else:
+            self.study.tell(number, record.results["val"]["fused"]["accuracy"])
+
+    def best(self) -> dict[str, Any] | None:
+        """The options of the best trial, the first on a tie; None where all failed."""
+        done = [t for t in self.study.get_trials(deepcopy=False) if t.value is not None]
+        return _rounded(max(done, key=lambda t: (t.value, -t.number)).params) if done else None
+
+
+def tune(plan: Plan, rows: Sequence[Row], work: _Work) -> list[Row]:
+    """The rows with tuned options, after training what trials are not there yet.
+
+    Raises:
+        ConfigError: a space has no valid value, or a data set has no validation samples to tune on.
+    """
+    parts = {part.label: part for part in plan.grid.methods}
+    places = {part.label: part for part in (*plan.grid.data, *plan.grid.models)}
+    for row in rows:
+        _refuse_without_validation(row, plan)
+    spaces = {label: space(part.settings["method"]) for label, part in parts.items()}
+    studies = [
+        _Study(row, parts[row.label], spaces[row.label], _study(work.store, row))
+        for row in rows
+        if spaces[row.label]
+    ]
+
+    def tuned(study: _Study, values: Mapping[str, Any], label: str) -> Row:
+        method = with_options(study.part.settings["method"], values)
+        part = Part(label, {**study.part.settings, "method": method})
+        return plan.row("tuned", part, places[study.row.data], places[study.row.model])
+
+    for number in range(plan.grid.tune):
+        trials = []
+        for study in studies:
+            row = tuned(study, study.values(number), f"{study.row.label} trial {number}")
+            trials.append(replace(row, kind="trial").cell(SEED))
+        known = work.train(trials, f"trials {number + 1} of {plan.grid.tune}")
+        for study, cell in zip(studies, trials, strict=True):
+            study.tell(number, known.get(cell.key))
+    return [
+        tuned(study, best, f"{study.row.label} tuned")
+        for study in studies
+        if (best := study.best()) is not None
+    ]
+
+
+def _refuse_without_validation(row: Row, plan: Plan) -> None:
+    if not len(plan.shelf.get(row.settings).val):
+        raise ConfigError(
+            f"{row.data} has no validation samples to tune on: leave val_fraction out, or give it some."
+        )
+    if row.settings.protocol == "paper":
+        raise ConfigError(
+            "Tuning would see the test split under protocol 'paper': tune under 'honest'."
+        )
+
+
+def _study(store: Store, row: Row) -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise ConfigError('Tuning needs Optuna: pip install "equimodal[bench]".') from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # The same space on the same settings: otherwise it is another study.
+    name = f"{row.data} | {row.model} | {row.label} | {row.cell(SEED).key}"
+    study = optuna.create_study(
+        study_name=name,
+        storage=_storage(store),
+        direction="maximize",
+        load_if_exists=True,
+    )
+    if not study.get_trials(deepcopy=False):
+        study.enqueue_trial(defaults(row.settings.method))
+    return study
+
+
+def _storage(store: Store) -> str:
+    return f"sqlite:///{store.tuning_file.resolve()}"
+
+
+def _suggest(trial: Any, option: str, of: Range) -> None:
+    if of.choices:
+        trial.suggest_categorical(option, of.choices)
+    elif isinstance(of.low, int) and isinstance(of.high, int):
+        trial.suggest_int(option, of.low, of.high, log=of.log)
+    else:
+        trial.suggest_float(option, of.low, of.high, log=of.log)
+
+
+def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Three digits are enough for a paper."""
+    return {n: float(f"{v:.3g}") if isinstance(v, float) else v for n, v in values.items()}
+
+
+def ledger(store: Store) -> list[Ledger]:
+    """What was tuned, for the report; empty where nothing was."""
+    if not store.tuning_file.exists():
+        return []
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    found = []
+    for study in optuna.get_all_study_names(_storage(store)):
+        trials = optuna.load_study(study_name=study, storage=_storage(store)).get_trials(False)
+        data, model, row, _ = study.split(" | ")
+        said = tuple((_options(t.params), t.value) for t in trials)
+        done = [t for t in trials if t.value is not None]
+        best = max(done, key=lambda t: (t.value, -t.number)).params if done else {}
+        found.append(Ledger(row, data, model, said, _options(best)))
+    return found
+
+
+def _options(values: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in values.items()
+    )

@@ -1,0 +1,53 @@
+"""The report of a bench as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from ..errors import ConfigError
+from ..report import html, latex, markdown, plain
+from ..report.page import Page
+from ..training.folder import write_atomic
+from .page import of_bench
+from .store import Store
+from .summary import Summary
+from .tables import csv_text
+
+__all__ = ["Form", "write"]
+
+Form = Literal["html", "markdown", "json", "latex", "csv"]
+
+_PAGES: dict[str, tuple[str, Callable[[Page], str]]] = {
+    "html": (".html", html.render),
+    "markdown": (".md", markdown.render),
+    "json": (".json", plain.render),
+    "latex": (".tex", latex.render),
+}
+
+
+def write(store: Store, out: Path | str | None = None, *, form: Form = "html") -> Path:
+    """Write the report on what of the newest grid is there.
+
+    Args:
+        store: of a bench, which may be running.
+        out: the file; ``report.html`` in the store by default.
+        form: csv is a line per run, unrounded.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: there is no grid yet, or the packages of the extra `report` are not installed.
+    """
+    if form == "html" and not html.available():
+        raise ConfigError(html.MISSING)
+    summary = Summary.read(store)
+    if form == "csv":
+        path, text = Path(out or store.path / "report.csv"), csv_text(summary)
+    else:
+        ending, render = _PAGES[form]
+        path, text = Path(out or store.path / f"report{ending}"), render(of_bench(summary))
+    write_atomic(path, text)
+    return path

@@ -1,0 +1,83 @@
+"""A bench file as a grid, and a grid as cells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from equimodal.benchmark import recipes
+from equimodal.benchmark.grid import Grid, seeds_of
+from equimodal.benchmark.plan import Plan, cells_of, refusals
+from equimodal.core import Method
+from equimodal.core.expression import build
+from equimodal.errors import ConfigError
+from equimodal.methods import BY_NAME
+
+TINY = {"data": "synthetic", "methods": ["joint()", "ibml()"], "settings": {"epochs": 2}}
+
+
+def test_seeds() -> None:
+    assert seeds_of("0-2,7") == (0, 1, 2, 7)
+    assert seeds_of([3, 1]) == (3, 1)
+    with pytest.raises(ConfigError, match="written like '0-4'"):
+        seeds_of("4-0")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"method": []}, "no 'method' in a bench: did you mean 'methods'"),
+        ({"data": []}, "at least one of 'data'"),
+        ({"settings": {"epoch": 3}}, "no option 'epoch'"),
+        ({"settings": {"seed": 3}}, "say 'seeds'"),
+        ({"methods": ["joint()", "joint()"]}, "stands twice"),
+        ({"reference": "uniform()"}, "none of the methods"),
+        ({"fixed": False}, "how many trials"),
+        ({"methods": [{"head": "sum()"}]}, "lacks 'method'"),
+    ],
+)
+def test_refusals_name_file_and_entry(values: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=f"^b.toml: .*{said}"):
+        Grid.of({**TINY, **values}, "b.toml")
+
+
+def test_what_cannot_be_trained_is_named_before_anything_is() -> None:
+    bad = {**TINY, "data": ["synthetic", "synthetik"], "methods": ["joint()", "mla()", "nope()"]}
+    grid = Grid.of({**bad, "models": [{"name": "gated", "head": "gated()"}]}, "b.toml")
+    rows, wrong = refusals(Plan(grid))
+    assert [row.label for row in rows if row.kind == "method"] == ["joint()"]
+    assert any("mla() on gated, synthetic: " in text for text in wrong)
+    assert any("nope()" in text and "no method 'nope'" in text for text in wrong)
+    assert any(text.startswith("synthetik: There is no data set") for text in wrong)
+
+
+def test_cells_are_keyed_by_what_they_depend_on() -> None:
+    grid = Grid.of({**TINY, "seeds": "0-1"}, "b.toml")
+    rows, wrong = refusals(Plan(grid))
+    assert not wrong
+    cells = cells_of(rows, grid.seeds)
+    assert len({cell.key for cell in cells}) == len(cells) == len(rows) * 2
+    assert [cell.seed for cell in cells] == [0] * len(rows) + [1] * len(rows)
+    again = {c.key for c in cells_of(refusals(Plan(grid))[0], grid.seeds)}
+    assert again == {cell.key for cell in cells}
+    other = Grid.of({**TINY, "seeds": "0-1", "settings": {"epochs": 3}}, "b.toml")
+    assert not again & {c.key for c in cells_of(refusals(Plan(other))[0], grid.seeds)}
+    neutral = Grid.of({**TINY, "settings": {"epochs": 2, "threads": 2}}, "b.toml")
+    assert {c.key for c in cells_of(refusals(Plan(neutral))[0], grid.seeds)} == again
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_recipes_can_be_read_and_built(name: str) -> None:
+    grid = Grid.of({**recipes.recipe(name), "data": "synthetic"}, name)
+    for part in grid.methods:
+        build(part.settings["method"], BY_NAME, "method", Method)
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((Path(__file__).parents[2] / "configs/bench").glob("*.toml")),
+    ids=lambda p: p.stem,
+)
+def test_bench_files_can_be_read(path: Path) -> None:
+    assert len(Grid.from_toml(path).methods) == len(BY_NAME)

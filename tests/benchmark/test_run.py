@@ -1,0 +1,162 @@
+"""A grid from start to table, in this process: what is run, what is not, and what a table says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from equimodal.benchmark import published, tables
+from equimodal.benchmark.cell import Cell
+from equimodal.benchmark.executor import Event
+from equimodal.benchmark.grid import Grid
+from equimodal.benchmark.local import Local
+from equimodal.benchmark.page import of_bench
+from equimodal.benchmark.run import Choice, bench
+from equimodal.benchmark.store import Store
+from equimodal.benchmark.summary import Summary
+from equimodal.benchmark.train_cell import Shelf, train_cell
+from equimodal.report import latex, markdown
+
+SHELF = Shelf()
+
+
+class Here:
+    """Trains in this process, and counts."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.trained: list[Cell] = []
+        self.stop_after = stop_after
+
+    def run(self, store: Store, cells: Sequence[Cell]) -> Iterator[Event]:
+        for cell in cells:
+            record = train_cell(store, cell, SHELF)
+            if len(self.trained) == self.stop_after:  # killed before the line was written
+                raise KeyboardInterrupt
+            self.trained.append(cell)
+            yield Event(cell, {}, 1.0, record)
+
+
+def grid(**changes: object) -> Grid:
+    values = {
+        "data": "synthetic(samples=(60, 30, 40))",
+        "methods": ["joint()", "uniform()"],
+        "seeds": "0-2",
+        "settings": {"epochs": 2, "probe": False, "schedule": "none"},
+    }
+    return Grid.of(values | changes, "b.toml")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return bench(grid(), tmp_path_factory.mktemp("bench") / "b", executor=Here())
+
+
+def test_nothing_is_run_twice_and_what_was_not_written_down_is(tmp_path: Path) -> None:
+    first = Here(stop_after=3)
+    with pytest.raises(KeyboardInterrupt):
+        bench(grid(), tmp_path / "b", executor=first)
+    second = Here()
+    store = bench(grid(), tmp_path / "b", executor=second)
+    summary = Summary.read(store)
+    assert summary.finished == summary.total == 3 * (2 + len(_modalities(summary)))
+    assert len(first.trained) + 1 + len(second.trained) == summary.total
+    bench(grid(), tmp_path / "b", executor=(third := Here()))
+    assert not third.trained
+    bench(grid(seeds="0-3"), tmp_path / "b", executor=(more := Here()))
+    assert {cell.seed for cell in more.trained} == {3}
+
+
+def _modalities(summary: Summary) -> list[str]:
+    return next(
+        r["modalities"] for x in summary.lines if x.kind == "method" for r in x.done.values()
+    )
+
+
+def test_a_failure_is_recorded_and_stops_nothing(tmp_path: Path) -> None:
+    bad = {"name": "too fast", "method": "joint()", "lr": 1e38}
+    made = grid(methods=["joint()", bad], seeds="0", alone=False)
+    summary = Summary.read(bench(made, tmp_path / "b", executor=Here()))
+    failed = tables.failures(summary)
+    assert [row[0] for row in failed.rows] == ["too fast, synthetic(samples=(60, 30, 40)), seed 0"]
+    assert "not finite" in str(failed.rows[0][1])
+    bench(made, tmp_path / "b", executor=(again := Here()))
+    assert not again.trained
+    bench(made, tmp_path / "b", executor=again, choice=Choice(retry_failed=True))
+    assert [cell.row for cell in again.trained] == ["too fast"]
+
+
+def test_only_some(tmp_path: Path) -> None:
+    bench(grid(), tmp_path / "b", executor=(some := Here()), choice=Choice(only=("uniform()",)))
+    assert [(c.row, c.seed) for c in some.trained] == [("uniform()", i) for i in range(3)]
+
+
+def test_what_is_right_is_what_the_predictions_say(done: Store) -> None:
+    summary = Summary.read(done)
+    line = next(x for x in summary.lines if x.label == "uniform()")
+    right = line.right([0, 1, 2])
+    assert right.mean(1) == pytest.approx(line.accuracy)
+    file = pq.read_table(done.folder(line.cells[0].key).predictions).to_pydict()
+    assert right[0].tolist() == [
+        max((c for c in file if c.startswith("p_fused_")), key=lambda c: file[c][i])
+        == f"p_fused_{t}"
+        for i, t in enumerate(file["target"])
+    ]
+
+
+def test_tables(done: Store) -> None:
+    summary = Summary.read(done)
+    found = tables.comparison(summary, summary.places[0])
+    rows = {row[0].text: row for row in found.cells()}
+    line = next(x for x in summary.lines if x.label == "uniform()")
+    mean, sd = 100 * line.accuracy.mean(), 100 * np.std(line.accuracy, ddof=1)
+    assert rows["uniform()"][1].text == f"{mean:.1f} ± {sd:.1f}"
+    assert rows["joint()"][3].text == "–"
+    text = markdown.render(of_bench(summary)) + latex.render(of_bench(summary))
+    assert "No method is shown to be better than joint()" in text or "Shown to be better" in text
+    assert r"\toprule" in text
+    assert len(tables.csv_text(summary).splitlines()) == 1 + summary.total
+
+
+def test_one_seed_claims_nothing(tmp_path: Path) -> None:
+    summary = Summary.read(bench(grid(seeds="0"), tmp_path / "b", executor=Here()))
+    assert any("one seed only" in text for text in tables.remarks(summary))
+    assert not any(one.significant for one in tables.compared(summary, summary.places[0]))
+
+
+def test_tuning_has_equal_budgets_and_goes_on(tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="the extra 'bench' is not installed")
+    from equimodal.benchmark.tuning import SEED, ledger
+
+    made = grid(methods=["joint()", "uniform()", "bio()"], seeds="0", alone=False, tune=3)
+    with pytest.raises(KeyboardInterrupt):
+        bench(made, tmp_path / "b", executor=Here(stop_after=3))
+    torn = bench(made, tmp_path / "b", executor=Here())
+    whole = bench(made, tmp_path / "c", executor=(calm := Here()))
+    assert [len(one.trials) for one in ledger(torn)] == [3, 3]
+    assert ledger(torn) == ledger(whole)
+    trials = [cell for cell in calm.trained if cell.kind == "trial"]
+    assert {cell.seed for cell in trials} == {SEED}
+    rows = {line.label for line in Summary.read(whole).lines}
+    assert rows == {"joint()", "uniform()", "bio()", "uniform() tuned", "bio() tuned"}
+
+
+def test_local_workers_train_the_same(done: Store, tmp_path: Path) -> None:
+    made = grid(seeds="0", alone=False)
+    other = Summary.read(bench(made, tmp_path / "b", executor=Local(1)))
+    here = {x.label: x.accuracy[0] for x in Summary.read(done).lines}
+    assert {x.label: x.accuracy[0] for x in other.lines} == {
+        label: value for label, value in here.items() if label in ("joint()", "uniform()")
+    }
+
+
+def test_published_tables() -> None:
+    assert set(published.names()) >= {"ibml-table2", "ibml-table5", "infobridge-table1"}
+    found = published.published("ibml-table3").table()
+    texts = [cell.text for row in found.cells() for cell in row]
+    assert "87.12 ± 0.41 (!)" in texts and "98.63 ± 0.06" in texts
+    for name in published.names():
+        assert published.published(name).table().rows
