@@ -1,4 +1,4 @@
-"""The command line: `equimodal train | predict | diagnose | report | methods | data | demo`.
+"""The command line: `equimodal train | predict | diagnose | bench | report | methods | data | demo`.
 
 Nothing here imports PyTorch or scikit-learn before a command needs it, so that help answers at once. A refusal is one
 sentence on the error stream and exit code 2; an interrupted run is exit code 130 and the command that resumes it.
