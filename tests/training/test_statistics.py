@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equimodal.core import Balanced, Batch
+from equimodal.core import Balanced, Batch, Gradients, Method, Output, Step
 from equimodal.training.statistics import Statistics, discrepancy
 from fixtures import small
 
@@ -97,6 +97,33 @@ def test_a_batch_without_a_modality_leaves_the_ratio_alone() -> None:
         statistics.close(number)
     rho = slow(learner, whole)["rho"]
     assert statistics.read().discrepancy_ratio == pytest.approx(rho[0] / rho[1], abs=1e-12)
+
+
+class Noting(Method):
+    """Notes the number of the batch, and in odd ones something more."""
+
+    def gradients(self, grads: Gradients, output: Output, step: Step) -> Gradients:
+        step.note("number", torch.tensor(float(step.number)))
+        if step.number % 2:
+            step.note("odd", torch.tensor(10.0 * step.number))
+        step.note("many", torch.ones(3))
+        return grads
+
+
+def test_what_methods_note_is_averaged_over_the_batches_that_have_it() -> None:
+    learner, data = Balanced(small.model().double(), Noting()), small.splits().train
+    statistics = Statistics(("a", "b"), torch.device("cpu"))
+    for number in range(4):
+        step = learner.steps(data.fetch(range(8)), 0, number, 4)[0]
+        output = learner(step)
+        losses = learner.losses(output, step)
+        learner.backward(losses, output, step)
+        statistics.add(output, losses, step)
+        statistics.close(number)
+    assert statistics.read().notes == {"number": 1.5, "odd": 20.0}
+    other = Statistics(("a", "b"), torch.device("cpu"))
+    other.load(statistics.state())
+    assert other.read().notes == statistics.read().notes
 
 
 def test_the_state_is_all_that_is_known() -> None:

@@ -157,6 +157,7 @@ def train_figures(figures: Figures) -> dict[str, Any]:
         "accuracy": figures.accuracy,
         "discrepancy_ratio": finite(figures.discrepancy_ratio),
         "share": {name: finite(value) for name, value in figures.share.items()},
+        "notes": {name: finite(value) for name, value in figures.notes.items()},
     }
 
 

@@ -36,6 +36,7 @@ class Figures:
         accuracy: of the fused prediction on training batches as they were seen.
         discrepancy_ratio: mean over batches, see `discrepancy`.
         share: for each modality its share of Σ ρ.
+        notes: each number that a method noted (`Step.note`), mean over the batches in which it did, as this process saw it.
         bad_step: the first step whose loss was not finite, or None.
         suspects: which losses and modalities were not finite.
     """
@@ -44,6 +45,7 @@ class Figures:
     accuracy: float
     discrepancy_ratio: float
     share: Mapping[str, float]
+    notes: Mapping[str, float]
     bad_step: int | None
     suspects: tuple[str, ...]
 
@@ -71,12 +73,14 @@ class Statistics:
         # First row: sums; second row: the first step that was not finite.
         self.rho = self._sums_and_firsts(len(self.modalities))
         self.losses: dict[tuple[str, ...], Tensor] = {}
+        self.notes: dict[tuple[str, ...], Tensor] = {}  # first row: sums; second row: numbers
         self._open_batch()
 
     def _open_batch(self) -> None:
         self._values: dict[str, Tensor] = {}
         self._confidence: dict[str, Tensor] = dict.fromkeys(self.modalities, self._zeros())
         self._count: Counter[str] = Counter()
+        self._noted: Mapping[str, Tensor] = {}
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=torch.float64, device=self.device)
@@ -91,6 +95,7 @@ class Statistics:
             known = self._values.get(name)
             self._values[name] = value.detach() if known is None else known + value.detach()
             self.updates[name] += step.last
+        self._noted = step.notes  # one mapping for all steps of a batch
         self.correct += step.task.correct(output.fused, step.target).sum()
         self.seen += len(step.batch)
         self._count[""] += len(step.batch)
@@ -121,7 +126,15 @@ class Statistics:
         if names not in self.losses:
             self.losses[names] = self._sums_and_firsts(len(names))
         _accumulate(self.losses[names], values, number)
+        self._keep_notes()
         self._open_batch()
+
+    def _keep_notes(self) -> None:
+        noted = {n: v for n, v in self._noted.items() if v.ndim == 0 and not n.startswith("loss/")}
+        if noted:
+            values = torch.stack([value.double() for value in noted.values()])
+            held = self.notes.setdefault(tuple(noted), self._zeros(2, len(noted)))
+            held += torch.stack([values, torch.ones_like(values)])
 
     def read(self) -> Figures:
         """The figures over all processes; the only place that asks the device."""
@@ -146,9 +159,19 @@ class Statistics:
                 m: r / everything if everything else math.nan
                 for m, r in zip(self.modalities, rho, strict=True)
             },
+            self._read_notes(),
             int(first) if math.isfinite(first) else None,
             tuple(name for step, name in firsts if math.isfinite(step) and step == first),
         )
+
+    def _read_notes(self) -> dict[str, float]:
+        totals: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
+        for names, held in self.notes.items():
+            sums, numbers = held.tolist()
+            totals.update(dict(zip(names, sums, strict=True)))
+            counts.update(dict(zip(names, numbers, strict=True)))
+        return {name: total / counts[name] for name, total in totals.items()}
 
     def state(self) -> dict[str, Tensor]:
         """All sums by name, for a checkpoint between two batches."""
@@ -156,7 +179,8 @@ class Statistics:
         counts |= {f"updates/{name}": count for name, count in self.updates.items()}
         sums = {"correct": self.correct, "ratio": self.ratio, "rho": self.rho}
         losses = {"losses/" + _SEPARATOR.join(names): held for names, held in self.losses.items()}
-        return sums | losses | {name: torch.tensor(count) for name, count in counts.items()}
+        notes = {"notes/" + _SEPARATOR.join(names): held for names, held in self.notes.items()}
+        return sums | losses | notes | {name: torch.tensor(count) for name, count in counts.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """The inverse of `state`."""
@@ -166,11 +190,13 @@ class Statistics:
             state[name].to(self.device) for name in ("correct", "ratio", "rho")
         )
         for name, value in state.items():
-            kind, _, losses = name.partition("/")
+            kind, _, names = name.partition("/")
             if kind == "updates":
-                self.updates[losses] = int(value)
+                self.updates[names] = int(value)
             if kind == "losses":
-                self.losses[tuple(losses.split(_SEPARATOR))] = value.to(self.device)
+                self.losses[tuple(names.split(_SEPARATOR))] = value.to(self.device)
+            if kind == "notes":
+                self.notes[tuple(names.split(_SEPARATOR))] = value.to(self.device)
 
 
 _SEPARATOR = "|"

@@ -134,7 +134,7 @@ def _notes(runs: Sequence[Record]) -> list[Figure]:
     """What the methods noted of themselves: the coefficients that they applied."""
     drawn = []
     for run in runs:
-        names = list(dict.fromkeys(name for line in run.history for name in line.get("notes", {})))
+        names = list(dict.fromkeys(name for line in run.history for name in _noted(line)))
         if not names:
             continue
         drawn.append(
@@ -146,7 +146,7 @@ def _notes(runs: Sequence[Record]) -> list[Figure]:
                 "Mean over the steps of an epoch of each coefficient that the method noted.",
                 _epochs(run),
                 [
-                    Series(name, _values(run, lambda line, n=name: line.get("notes", {}).get(n)))
+                    Series(name, _values(run, lambda line, n=name: _noted(line).get(n)))
                     for name in names
                 ],
                 x_axis="epoch",
@@ -154,6 +154,11 @@ def _notes(runs: Sequence[Record]) -> list[Figure]:
             )
         )
     return drawn
+
+
+def _noted(line: Mapping[str, Any]) -> Mapping[str, float | None]:
+    known: Mapping[str, float | None] = line.get("train", {}).get("notes", {})
+    return known
 
 
 def _epochs(run: Record) -> list[float]:
