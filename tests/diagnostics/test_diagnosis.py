@@ -15,7 +15,7 @@ from equimodal import Balanced, Batch, Multimodal, heads
 from equimodal.cli import main
 from equimodal.data import load
 from equimodal.diagnostics import Bootstrap, Diagnosis, Interval
-from equimodal.diagnostics.information import decompose
+from equimodal.diagnostics.information import decompose, decomposition
 from equimodal.errors import ConfigError, DataError
 from equimodal.training.run import train
 from equimodal.training.settings import Settings
@@ -205,6 +205,15 @@ def test_decomposition_of_known_tables() -> None:
     bit = np.log(2)
     found = decompose(np.stack([copy, xor, unique]))
     assert np.allclose(found, [[bit, 0, 0, 0], [0, 0, 0, bit], [0, bit, 0, 0]])
+
+
+def test_a_table_that_is_not_filled_is_not_decomposed() -> None:
+    said = (np.zeros(79, dtype=int), np.zeros(79, dtype=int))
+    assert decomposition(("a", "b"), said, said[0], 2, Bootstrap(79)) is None
+    rows = np.arange(80) % 2
+    found = decomposition(("a", "b"), (rows, 0 * rows), rows, 2, Bootstrap(80))
+    assert found.redundant == found.unique_second == found.synergistic == Interval(0, 0, 0)
+    assert found.unique_first.low < np.log(2) < found.unique_first.high + 0.02
 
 
 def test_redundancy_is_that_of_dit() -> None:
