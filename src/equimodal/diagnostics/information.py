@@ -22,7 +22,9 @@ __all__ = ["Decomposition", "decompose", "decomposition", "entropy", "lower_boun
 
 Array = NDArray[np.float64]
 
-CELLS = 40_000  # of a table of two predictions and the label; beyond it a test set fills too few
+ROUNDING = 1e-12
+PER_CELL = 10
+"""The fewest samples per cell of the table of two predictions and the label, below which its informations are noise."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def decompose(joint: Array) -> Array:
     redundant = _minimum(first, second)
     i_first, i_second = _information(first), _information(second)
     i_both = _information(joint.reshape(*joint.shape[:-3], -1, joint.shape[-1]))
-    return np.stack(
+    parts = np.stack(
         [
             redundant,
             i_first - redundant,
@@ -87,6 +89,7 @@ def decompose(joint: Array) -> Array:
         ],
         -1,
     )
+    return np.where(np.abs(parts) < ROUNDING, 0.0, parts)  # nothing unique is exactly nothing
 
 
 def _information(table: Array) -> Array:
@@ -117,12 +120,12 @@ def decomposition(
     classes: int,
     bootstrap: Bootstrap,
 ) -> Decomposition | None:
-    """Of predicted classes [N] and [N]; None where there are too many classes for a table of them.
+    """Of predicted classes [N] and [N]; None where there are fewer than `PER_CELL` samples per cell.
 
     The counted informations are too large in small samples; the resamples say by how much, and it is taken off.
     """
     size = (classes, classes, classes)
-    if classes**3 > CELLS:
+    if len(target) < PER_CELL * classes**3:
         return None
     cell = np.ravel_multi_index((*said, target), size)
     used, cell = np.unique(cell, return_inverse=True)  # most cells are empty

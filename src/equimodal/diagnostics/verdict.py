@@ -60,19 +60,18 @@ def case(found: Diagnosis, modality: str) -> Case:
     """Whether balancing can help a weak modality.
 
     ``helps``: it holds more than it gives (its encoder is under-trained, or its features say more than its prediction),
-    and what it holds is new beside the others. ``cannot``: what it adds to the others is below two points, beyond doubt.
-    ``used``: what it holds is new, and it gives it. ``open``: the figures do not tell.
+    and what it holds is new beside the others. ``used``: what it holds is new, and it gives it. ``cannot``: it is not seen
+    to hold anything new, and either gives all that it holds or could not add two points. ``open``: the figures do not
+    tell.
     """
     held = found.potential[modality]
     adds = _first(held.alone_adds, held.adds)
     if adds is None:
         return "open"
     more = any(f is not None and f.positive for f in (held.gap, held.unused))
-    if adds.high < MATTERS and not (adds.positive and more):
-        return "cannot"
-    if not adds.positive:
-        return "open"
-    return "helps" if more else "used"
+    if adds.positive:
+        return "helps" if more else "used"
+    return "cannot" if adds.high < MATTERS or not more else "open"
 
 
 def _about(found: Diagnosis, weak: Weak) -> Iterator[Sentence]:
@@ -119,8 +118,8 @@ def _can_help(found: Diagnosis, m: str, held: Potential) -> Sentence:
         case "cannot":
             assert adds is not None
             said = (
-                f"Balancing cannot help: {m!r} carries nothing new, for the features {whose} add {_points(adds)} to "
-                f"those of the other modalities, fewer than {100 * MATTERS:.0f} points. Joint training is enough."
+                f"Balancing cannot help: {m!r} is not seen to carry anything new, for the features {whose} add "
+                f"{_points(adds)} to those of the other modalities. Joint training is enough."
             )
             if held.alone_adds is None:
                 said += " Diagnose again with the modality trained alone (--alone) to be sure of its encoder."

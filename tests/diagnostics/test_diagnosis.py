@@ -1,0 +1,248 @@
+"""Diagnoses of models whose truth is known by construction: hand-made logits, plain functions, small trained models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import equimodal
+from equimodal import Balanced, Batch, Multimodal, heads
+from equimodal.cli import main
+from equimodal.data import load
+from equimodal.diagnostics import Bootstrap, Diagnosis, Interval
+from equimodal.diagnostics.information import decompose, decomposition
+from equimodal.errors import ConfigError, DataError
+from equimodal.training.run import train
+from equimodal.training.settings import Settings
+
+
+class Shown(nn.Module):
+    """Its features are its input, larger or smaller, so that a model of it has known logits."""
+
+    def __init__(self, gain: float) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(gain))
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.gain * values
+
+
+def model(*gains: float) -> Multimodal:
+    """The sum of its inputs [B, 3], each times a gain, as logits."""
+    names = [f"m{i + 1}" for i in range(len(gains))]
+    head = heads.Sum(dict.fromkeys(names, 3), classes=3)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.copy_(torch.eye(3) if parameter.ndim == 2 else torch.zeros(3))
+    return Multimodal({n: Shown(g) for n, g in zip(names, gains, strict=True)}, head)
+
+
+def sample(rates: tuple[float, ...], count: int, seed: int) -> Batch:
+    """Inputs that are noise, or with probability `rate` show the label."""
+    rng = np.random.default_rng(seed)
+    target = rng.integers(3, size=count)
+    inputs = {}
+    for i, rate in enumerate(rates):
+        values = rng.normal(size=(count, 3))
+        values[np.arange(count), target] += 4.0 * (rng.random(count) < rate)
+        inputs[f"m{i + 1}"] = torch.tensor(values, dtype=torch.float32)
+    return Batch(inputs, torch.tensor(target))
+
+
+def about(found: Diagnosis) -> str:
+    return " ".join(sentence.text for sentence in found.verdict)
+
+
+def test_figures_are_those_of_the_coalitions() -> None:
+    batch = sample((0.8, 0.4), 400, 0)
+    found = equimodal.diagnose(
+        model(1.0, 1.0), [batch.select(slice(0, 150)), batch.select(slice(150, 400))]
+    )
+    first, second = (batch.inputs[m].double() for m in ("m1", "m2"))
+    right = [
+        (logits.argmax(1) == batch.target).double().mean().item()
+        for logits in (first, second, first + second)
+    ]
+    said = {s.modalities: s.accuracy.value for s in found.subsets}
+    assert said == pytest.approx(
+        {(): 1 / 3, ("m1",): right[0], ("m2",): right[1], ("m1", "m2"): right[2]}
+    )
+    one = ((right[0] - 1 / 3) + (right[2] - right[1])) / 2
+    assert found.use["m1"].shapley_accuracy.value == pytest.approx(one)
+    assert found.use["m1"].leave_one_out.value == pytest.approx(right[2] - right[1])
+    assert found.interactions[0].accuracy.value == pytest.approx(
+        right[2] - right[0] - right[1] + 1 / 3
+    )
+    entropy = torch.bincount(batch.target).double() / 400
+    bound = -(entropy * entropy.log()).sum() - nn.functional.cross_entropy(first, batch.target)
+    assert found.information.modalities["m1"].value == pytest.approx(bound.item(), abs=1e-6)
+
+
+def test_pure_noise_cannot_be_balanced() -> None:
+    found = equimodal.diagnose(
+        model(1.0, 1.0), [sample((0.8, 0.0), 1500, 1)], train=[sample((0.8, 0.0), 1500, 2)]
+    )
+    assert "'m2' is lazy" in about(found) and "Balancing cannot help" in about(found)
+    assert "can help:" not in about(found)
+
+
+def test_a_lazy_modality_is_named_and_can_be_helped() -> None:
+    # It shows the label, but upside down to the head, and hardly heard.
+    found = equimodal.diagnose(
+        model(1.0, -0.05), [sample((0.6, 0.6), 1500, 3)], train=[sample((0.6, 0.6), 1500, 4)]
+    )
+    assert "'m2' is lazy" in about(found) and "Balancing can help" in about(found)
+    assert "Its features hold more than its prediction uses" in about(found)
+    assert found.verdict[0].evidence["behind"].positive
+
+
+def test_balanced_modalities_are_left_alone() -> None:
+    found = equimodal.diagnose(model(1.0, 1.0), [sample((0.6, 0.6), 600, 5)])
+    assert "there is no imbalance to repair" in about(found)
+
+
+def test_under_training_is_the_gap_to_the_encoder_trained_alone() -> None:
+    test, known = sample((0.7, 0.7), 900, 6), sample((0.7, 0.7), 900, 7)
+    lost = model(1.0, 0.0)  # the second encoder says nothing at all
+    alone = model(1.0, 1.0)
+    only = Multimodal({"m2": alone.encoders["m2"]}, heads.Linear({"m2": 3}, 3))
+    found = equimodal.diagnose(lost, [test], train=[known], alone={"m2": only})
+    held = found.potential["m2"]
+    assert held.gap.positive and held.gap.value == pytest.approx(
+        held.alone_probe.value - held.probe.value
+    )
+    assert "Its encoder is under-trained" in about(found) and "Balancing can help" in about(found)
+
+
+@pytest.mark.parametrize("absence", ["missing", "zero", "mean", "permute"])
+def test_every_kind_of_absence(absence: str) -> None:
+    batch = sample((0.8, 0.4), 300, 8)
+    found = equimodal.diagnose(model(1.0, 1.0), [batch], absence=absence)
+    said = {s.modalities: s.accuracy.value for s in found.subsets}
+    first, second = batch.inputs["m1"], batch.inputs["m2"]
+    shown = {"missing": 0 * second, "zero": 0 * second, "mean": second.mean(0)}
+    if absence in shown:
+        expected = ((first + shown[absence]).argmax(1) == batch.target).float().mean().item()
+        assert said["m1",] == pytest.approx(expected)
+    else:
+        assert said["m1",] < said["m1", "m2"]
+    assert found.absence == absence
+
+
+def test_a_plain_function_is_as_the_model_that_it_wraps() -> None:
+    batch = sample((0.8, 0.4), 300, 9)
+    ours = equimodal.diagnose(model(1.0, 1.0), [batch], absence="zero")
+    pairs = [({m: v.numpy() for m, v in batch.inputs.items()}, batch.target.numpy())]
+    theirs = equimodal.diagnose(lambda x: x["m1"] + x["m2"], pairs, ("m1", "m2"), absence="zero")
+    assert theirs.use["m1"].shapley_accuracy == ours.use["m1"].shapley_accuracy
+    assert theirs.information is None and theirs.potential["m1"].probe is None
+    # Inputs that belong to one modality go together; another input stays.
+    more = [({**x, "scale": np.ones(300)}, y) for x, y in pairs]
+    grouped = equimodal.diagnose(
+        lambda x: x["m1"] * x["scale"][:, None] + x["m2"], more, {"a": ["m1", "m2"]}, absence="zero"
+    )
+    assert grouped.use["a"].shapley_accuracy.value == pytest.approx(ours.accuracy.value - 1 / 3)
+
+
+def test_refusals_are_sentences() -> None:
+    pairs = [({"a": np.ones((2, 2))}, np.zeros(2, dtype=int))]
+    with pytest.raises(ConfigError, match="lack; they have 'a'"):
+        equimodal.diagnose(lambda x: x["a"], pairs, ("b",))
+    with pytest.raises(DataError, match=r"gave \[4\]"):
+        equimodal.diagnose(lambda x: x["a"].ravel(), pairs)
+    with pytest.raises(ConfigError, match="choose absence='zero'"):
+        equimodal.diagnose(lambda x: x["a"], pairs, absence="missing")
+    with pytest.raises(DataError, match="no sample"):
+        equimodal.diagnose(model(1.0), [])
+    with pytest.raises(DataError, match="This is not a diagnosis"):
+        Diagnosis.from_dict({"modalities": ["a"]})
+
+
+def test_forms_are_whole_and_escaped() -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    names = (evil, "b & c")
+    base = model(1.0, 0.1)
+    renamed = Multimodal(
+        dict(zip(names, base.encoders.values(), strict=True)), heads.Sum(dict.fromkeys(names, 3), 3)
+    )
+    batch = sample((0.8, 0.4), 200, 10)
+    shown = Batch(dict(zip(names, batch.inputs.values(), strict=True)), batch.target)
+    found = equimodal.diagnose(Balanced(renamed), [shown], classes=[evil, "y", "z"])
+    again = Diagnosis.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False)))
+    assert again == found
+    assert "<img" not in found._repr_html_() and "&lt;img" in found._repr_html_()
+    assert evil in found.text() and "95%" in found.text()
+
+
+def test_the_bootstrap_spreads_as_the_mean_does() -> None:
+    values = np.random.default_rng(0).normal(size=(2000, 2))
+    bootstrap = Bootstrap(2000)
+    first, both = bootstrap.means(np.column_stack([values[:, 0], values.sum(1)]))
+    assert first.value == pytest.approx(values[:, 0].mean())
+    assert first.high - first.value == pytest.approx(
+        1.96 * values[:, 0].std() / 2000**0.5, rel=0.08
+    )
+    assert both.high - both.value == pytest.approx(1.96 * values.sum(1).std() / 2000**0.5, rel=0.08)
+    assert bootstrap.mean(values[:, 0], np.zeros(2000)) is None
+    half = np.arange(2000) < 500
+    assert bootstrap.mean(values[:, 0], half).value == pytest.approx(values[:500, 0].mean())
+    assert Interval(1, -1, 3).differs is False and Interval(1, 0.5, 3).differs
+
+
+def test_decomposition_of_known_tables() -> None:
+    copy, xor = np.zeros((2, 2, 2)), np.zeros((2, 2, 2))
+    unique = np.zeros((2, 2, 2))
+    for a in range(2):
+        copy[a, a, a] = 1 / 2
+        for b in range(2):
+            xor[a, b, a ^ b] = 1 / 4
+            unique[a, b, a] = 1 / 4
+    bit = np.log(2)
+    found = decompose(np.stack([copy, xor, unique]))
+    assert np.allclose(found, [[bit, 0, 0, 0], [0, 0, 0, bit], [0, bit, 0, 0]])
+
+
+def test_a_table_that_is_not_filled_is_not_decomposed() -> None:
+    said = (np.zeros(79, dtype=int), np.zeros(79, dtype=int))
+    assert decomposition(("a", "b"), said, said[0], 2, Bootstrap(79)) is None
+    rows = np.arange(80) % 2
+    found = decomposition(("a", "b"), (rows, 0 * rows), rows, 2, Bootstrap(80))
+    assert found.redundant == found.unique_second == found.synergistic == Interval(0, 0, 0)
+    assert found.unique_first.low < np.log(2) < found.unique_first.high + 0.02
+
+
+def test_redundancy_is_that_of_dit() -> None:
+    pid = pytest.importorskip("dit.pid", reason="dit is not installed")
+    import dit
+
+    table = np.random.default_rng(3).dirichlet(np.ones(12)).reshape(2, 3, 2)
+    outcomes = ["".join(map(str, at)) for at in np.ndindex(*table.shape)]
+    theirs = pid.PID_WB(dit.Distribution(outcomes, table.ravel().tolist()))
+    ours = decompose(table) / np.log(2)
+    nodes = [((0,), (1,)), ((0,),), ((1,),), ((0, 1),)]
+    assert np.allclose(ours, [theirs.get_pi(node) for node in nodes], atol=1e-6)
+
+
+def test_a_run_is_diagnosed_by_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(data="synthetic(count=2, samples=(200, 50, 100))", epochs=1)
+    train(settings, tmp_path / "run")
+    train(settings.changed(modalities=("m1",)), tmp_path / "alone")
+    capsys.readouterr()
+    assert main(["diagnose", str(tmp_path / "run"), "--alone", str(tmp_path / "alone")]) == 0
+    assert "m1 + m2" in capsys.readouterr().out
+    stored = json.loads((tmp_path / "run" / "diagnosis.json").read_text())
+    found = Diagnosis.from_dict(stored)
+    assert found.potential["m1"].alone is not None and found.potential["m2"].alone is None
+    assert found.classes == tuple(load("synthetic", count=2).classes)
+    assert main(["diagnose", str(tmp_path / "run"), "--format", "json"]) == 0
+    assert Diagnosis.from_dict(json.loads(capsys.readouterr().out)).modalities == ("m1", "m2")
+    assert main(["diagnose", str(tmp_path / "run"), "--alone", str(tmp_path / "run")]) == 2
+    assert "was trained on m1, m2" in capsys.readouterr().err
+    assert main(["diagnose", str(tmp_path)]) == 2
