@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import data, methods
     from .core import Balanced, Batch, Method, Output
+    from .diagnostics.diagnosis import diagnose
     from .models import Multimodal, encoders, heads
     from .training.evaluate import evaluate
     from .training.fit import fit
@@ -46,6 +47,7 @@ __all__ = [
     "Multimodal",
     "Output",
     "data",
+    "diagnose",
     "encoders",
     "evaluate",
     "fit",
@@ -63,6 +65,7 @@ _HOME = {
     "encoders": "models",
     "heads": "models",
     "fit": "training.fit",
+    "diagnose": "diagnostics.diagnosis",
     "evaluate": "training.evaluate",
     "data": "",
     "methods": "",

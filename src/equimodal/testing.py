@@ -851,7 +851,7 @@ def _tensors(value: Any, name: str = "") -> dict[str, Tensor]:
         case list() | tuple():
             parts = {str(i): part for i, part in enumerate(value)}
         case _ if is_dataclass(value):
-            left_out = ("model", "task", "notes", "names")
+            left_out = ("model", "task", "notes", "memo", "names")
             parts = {
                 f.name: getattr(value, f.name) for f in fields(value) if f.name not in left_out
             }

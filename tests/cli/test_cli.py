@@ -35,6 +35,9 @@ COMMANDS = [
     ("data", "list"),
     ("data", "check"),
     ("data", "get"),
+    ("data", "prepare"),
+    ("data", "export"),
+    ("data", "unpack"),
     ("demo",),
 ]
 
@@ -97,7 +100,7 @@ class TestHelp:
     ) -> None:
         main(["train", "--help"])
         page = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
-        words = {"None": "none", "{}": "none", "True": "yes"}
+        words = {"None": "none", "{}": "none", "True": "yes", "False": "no"}
         for name, field in Settings.model_fields.items():
             if name == "data":
                 continue

@@ -59,8 +59,8 @@ def test_the_law_of_processes_catches_it(method: type[Method], workers: Workers)
 
 
 def test_the_law_of_identity_catches_another_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    loss = Classification.loss
-    monkeypatch.setattr(Classification, "loss", lambda *args: loss(*args) * (1 + 1e-12))
+    loss = Classification.mean_loss
+    monkeypatch.setattr(Classification, "mean_loss", lambda *args: loss(*args) * (1 + 1e-12))
     with pytest.raises(AssertionError, match="Law 1 .identity"):
         law_identity(Method, World.of(2))
 

@@ -67,7 +67,10 @@ def cards() -> Section:
 def seen(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """Two runs and a ceiling, opened from disk once."""
     folder = tmp_path_factory.mktemp("reports")
-    runs = [hostile(folder / BAD.replace("/", ""), "joint()"), hostile(folder / "uniform")]
+    runs = [
+        hostile(folder / BAD.replace("/", ""), "joint()"),
+        hostile(folder / "uniform", diagnosed=True),
+    ]
     runs.append(hostile(folder / "alone", "joint()", MODALITIES[1:]))
     page = of_runs(read_all(runs))
     path = folder / "report.html"
@@ -189,17 +192,27 @@ def test_figures_can_be_taken_away(seen: Seen) -> None:
     assert json.loads(saved("json")) == stored
     rows = list(csv.DictReader(saved("csv").splitlines()))
     assert [row["category"] for row in rows] == stored["category"]
-    assert [float(row["decoupled"]) for row in rows] == stored["decoupled"]
+    assert [float(row["logits, in this model"]) for row in rows] == stored["logits, in this model"]
     drawing = saved("svg")
     assert drawing.startswith("<svg") and "test accuracy" in drawing
     assert seen.wrong == []
 
 
 def test_all_sections_are_printed(seen: Seen) -> None:
+    seen.page.set_viewport_size({"width": 657, "height": 900})  # A4 between its margins
     seen.page.emulate_media(media="print")
     seen.page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert seen.page.locator("section:visible").count() == len(seen.tabs())
     assert seen.page.locator("nav:visible").count() == 0
+    seen.page.wait_for_function(
+        "document.querySelectorAll('.drawing svg.main-svg[width=\"640\"]').length > 9"
+    )
+    assert (
+        seen.page.evaluate(
+            "Math.max(...[...document.querySelectorAll('.drawing svg')].map(s => s.getBoundingClientRect().right))"
+        )
+        <= 657
+    )
     seen.page.wait_for_function(
         "document.querySelectorAll('figure.plot:not([data-drawn])').length === 0"
     )

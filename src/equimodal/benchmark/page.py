@@ -248,7 +248,7 @@ def _tuned(summary: Summary) -> list[Section]:
         Column("taken"),
     ]
     columns += [Column("validation", "{:.1%}"), Column("its own options", "{:.1%}")]
-    rows = []
+    rows: list[list[Raw | Cell]] = []
     for one in found:
         known = [value for _, value in one.trials if value is not None]
         first = one.trials[0][1] if one.trials else None

@@ -1,4 +1,4 @@
-"""The command line: `equimodal train | predict | report | methods | data | demo`.
+"""The command line: `equimodal train | predict | diagnose | bench | report | methods | data | demo`.
 
 Nothing here imports PyTorch or scikit-learn before a command needs it, so that help answers at once. A refusal is one
 sentence on the error stream and exit code 2; an interrupted run is exit code 130 and the command that resumes it.
@@ -14,7 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from .. import __version__
 from ..errors import EquimodalError
-from . import bench, data, demo, methods, report, train
+from . import bench, data, demo, diagnose, methods, report, train
 
 __all__ = ["app", "main"]
 
@@ -36,6 +36,7 @@ app = App(
 )
 app.command(train.train)
 app.command(train.predict)
+app.command(diagnose.diagnose)
 app.command(bench.bench)
 app.command(report.report)
 app.command(methods.methods)

@@ -41,7 +41,8 @@ def train(
     unit; sizes count samples, lengths count epochs, and only --checkpoint-every knows seconds.
 
     Args:
-        data: data set by its expression, such as "avmnist(snr=-5.0)"; `equimodal data list` lists them
+        data: data set by its expression, such as "avmnist(snr=-5.0)"; `equimodal data list` lists them; or a TOML for data
+            of your own; `equimodal data init` writes one
         config: experiment file (TOML) with any of these settings by the same names, with _ for -
         out: run folder
         resume: run folder to go on with from its last checkpoint, with the settings that it began with
@@ -90,7 +91,7 @@ def settings(data: str | None, config: Path | None, options: Options) -> Setting
     Raises:
         ConfigError: there is no data set, or the file has a setting that cannot be.
     """
-    given = options.said() | ({} if data is None else {"data": data})
+    given = options.said() | ({} if data is None else _named(data, options))
     if config is not None:
         values = read_toml(config)
         if "encoders" in given:  # one option names one encoder; those of the others stay
@@ -103,9 +104,17 @@ def settings(data: str | None, config: Path | None, options: Options) -> Setting
     return Settings(**given)
 
 
+def _named(data: str, options: Options) -> dict[str, str]:
+    """A data TOML is named apart from its folder, so that a run can be resumed where the folder has moved."""
+    path = Path(data)
+    if path.suffix != ".toml" or options.data_root is not None:
+        return {"data": data}
+    return {"data": path.name, "data_root": str(path.parent.resolve())}
+
+
 def run_name(chosen: Settings) -> str:
     """DATA-METHOD-SEED, made of characters that every file system takes."""
-    parts = (chosen.data, chosen.method, str(chosen.seed))
+    parts = (chosen.data.removesuffix(".toml"), chosen.method, str(chosen.seed))
     name = "-".join(plain(part) for part in parts)
     if len(name) <= 100:
         return name

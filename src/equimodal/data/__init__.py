@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .loader import Loader
     from .registry import describe, load, names, options
     from .splits import Splits, carve_validation, hold_out, stratified
+    from .wrapped import Wrapped
 
 __all__ = [
     "About",
@@ -30,6 +31,7 @@ __all__ = [
     "Loader",
     "Sample",
     "Splits",
+    "Wrapped",
     "carve_validation",
     "collate",
     "describe",
@@ -49,6 +51,7 @@ _WHERE = {
     "loader": ("Loader",),
     "registry": ("describe", "load", "names", "options"),
     "splits": ("Splits", "carve_validation", "hold_out", "stratified"),
+    "wrapped": ("Wrapped",),
 }
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 

@@ -16,7 +16,16 @@ from ..core.batch import Batch, Input, Padded
 from ..errors import ConfigError, DataError, nearest
 from .draws import numpy_generator
 
-__all__ = ["Arrays", "Dataset", "Sample", "Transform", "collate", "known_modalities"]
+__all__ = [
+    "Arrays",
+    "Dataset",
+    "Sample",
+    "Transform",
+    "collate",
+    "fits",
+    "known_modalities",
+    "stack",
+]
 
 Transform = Callable[[Tensor, np.random.Generator], Tensor]
 
@@ -266,22 +275,32 @@ def collate(samples: Sequence[Sample], shapes: Mapping[str, tuple[int, ...]]) ->
 
 def _stack(name: str, samples: Sequence[Sample], shape: tuple[int, ...]) -> Input:
     values = {i: s.inputs[name] for i, s in enumerate(samples) if name in s.inputs}
-    varies = bool(shape) and shape[0] == -1
     for i, value in values.items():
-        if tuple(value.shape)[varies:] != shape[varies:]:
+        if not fits(value, shape):
             raise DataError(
                 f"Modality {name!r} of sample {samples[i].index} has shape {tuple(value.shape)}; it must be {shape}."
             )
+    return stack(values, len(samples), shape)
+
+
+def fits(value: Tensor, shape: tuple[int, ...]) -> bool:
+    """Whether a sample has the shape; -1 in the first place stands for any length."""
+    varies = bool(shape) and shape[0] == -1
+    return len(value.shape) == len(shape) and tuple(value.shape)[varies:] == shape[varies:]
+
+
+def stack(values: Mapping[int, Tensor], count: int, shape: tuple[int, ...]) -> Input:
+    """Samples of one modality, by their positions in a batch of `count`; zeros in the other positions."""
     dtype = next(iter(values.values())).dtype if values else torch.get_default_dtype()
-    if not varies:
-        out = torch.zeros((len(samples), *shape), dtype=dtype)
+    if not shape or shape[0] != -1:
+        out = torch.zeros((count, *shape), dtype=dtype)
         for i, value in values.items():
             out[i] = value
         return out
     # A missing sequence has length 1, so that no encoder meets an empty one.
-    lengths = torch.tensor([len(values[i]) if i in values else 1 for i in range(len(samples))])
-    longest = int(lengths.max()) if len(samples) else 1
-    out = torch.zeros((len(samples), longest, *shape[1:]), dtype=dtype)
+    lengths = torch.tensor([len(values[i]) if i in values else 1 for i in range(count)])
+    longest = int(lengths.max()) if count else 1
+    out = torch.zeros((count, longest, *shape[1:]), dtype=dtype)
     for i, value in values.items():
         out[i, : len(value)] = value
     return Padded(out, lengths)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..core.batch import Batch
-from ..errors import ConfigError
+from ..errors import ConfigError, EquimodalError
 from .dataset import Dataset
 from .draws import torch_generator
 
@@ -131,18 +131,20 @@ class Loader:
         return [batch.tensor_split(self.world)[self.rank] for batch in batches]
 
     def _in_workers(self, keys: Sequence[tuple[Tensor, int]]) -> Iterator[Batch]:
-        return iter(
-            DataLoader(
-                _Fetched(self.dataset, keys),
-                batch_size=None,
-                num_workers=min(self.workers, len(keys)),
-                generator=torch.Generator(),  # else the workers' seed is drawn from the global one
-            )
+        fetched = DataLoader(
+            _Fetched(self.dataset, keys),
+            batch_size=None,
+            num_workers=min(self.workers, len(keys)),
+            generator=torch.Generator(),  # else the workers' seed is drawn from the global one
         )
+        for found in fetched:
+            if isinstance(found, EquimodalError):
+                raise found
+            yield found
 
 
-class _Fetched(torch.utils.data.Dataset[Batch]):
-    """Whole batches by number, for `DataLoader`."""
+class _Fetched(torch.utils.data.Dataset[Batch | EquimodalError]):
+    """Whole batches by number, for `DataLoader`; a refusal is handed on as it is, without the worker's traceback."""
 
     def __init__(self, dataset: Dataset, keys: Sequence[tuple[Tensor, int]]) -> None:
         self.dataset = dataset
@@ -151,5 +153,8 @@ class _Fetched(torch.utils.data.Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.keys)
 
-    def __getitem__(self, number: int) -> Batch:
-        return self.dataset.fetch(*self.keys[number])
+    def __getitem__(self, number: int) -> Batch | EquimodalError:
+        try:
+            return self.dataset.fetch(*self.keys[number])
+        except EquimodalError as error:
+            return error

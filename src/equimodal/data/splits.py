@@ -29,6 +29,8 @@ class Splits:
         encoders: for each modality the expression of its default encoder.
         training: what the set would be trained with if the user says nothing, such as ``batch_size``.
         val_indices: the rows of the published train part that were carved out as `val`; empty where a set has its own.
+        left_out: for each published sample that is in no part, by its name, the reason: files that are missing or that
+            cannot be read.
 
     Raises:
         DataError: the parts differ in classes or modalities, or a class has no sample in train.
@@ -42,6 +44,7 @@ class Splits:
     encoders: Mapping[str, str] = field(default_factory=dict)
     training: Mapping[str, float] = field(default_factory=dict)
     val_indices: tuple[int, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for part, data in (("val", self.val), ("test", self.test)):

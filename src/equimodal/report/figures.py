@@ -79,11 +79,12 @@ def points(
                 hovertemplate="%{customdata}: %{x:" + form + "}<extra>%{fullData.name}</extra>",
             )
         drawn.update_layout(
-            height=110 + max(46, 20 * len(series) + 14) * len(rows),
+            height=110 + max(46, 18 * len(series) + 8) * len(rows),
             xaxis={
                 "title": {"text": axis},
                 "tickformat": form.replace(".1%", ".0%"),
                 "showgrid": True,
+                "zeroline": True,
             },
             yaxis={
                 "tickvals": rows,

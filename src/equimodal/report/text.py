@@ -12,6 +12,7 @@ from rich.console import Console, JustifyMethod
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     TaskID,
     TextColumn,
@@ -20,7 +21,16 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Bar", "DownloadBar", "figure", "percent", "print_table", "print_text", "results"]
+__all__ = [
+    "Bar",
+    "CountBar",
+    "DownloadBar",
+    "figure",
+    "percent",
+    "print_table",
+    "print_text",
+    "results",
+]
 
 NONE = "–"
 _SHOWN = {"epoch": "{:.0f}", "loss": "{:.3f}", "val_accuracy": "{:.1%}", "ratio": "{:.2f}"}
@@ -172,6 +182,37 @@ class DownloadBar:
             if not self._console.is_terminal:
                 self._console.print(Text(name))
         self._progress.update(self._tasks[name], completed=done, total=total)
+
+
+class CountBar:
+    """The progress of something that is counted: a bar in a terminal, elsewhere nothing.
+
+    Args:
+        label: stands before the bar.
+    """
+
+    def __init__(self, label: str) -> None:
+        console = _console(sys.stderr)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task(label, total=None)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        """So many are done, of so many."""
+        self._progress.update(self._task, completed=done, total=total)
 
 
 def _line(figures: Mapping[str, float]) -> str:

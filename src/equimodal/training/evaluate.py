@@ -274,11 +274,11 @@ def _probe(known: Features, asked: Features, rows: int, seed: int) -> float:
     truth = asked.target.numpy()
     if len(np.unique(target)) == 1:
         return float((truth == target[0]).mean())
-    said = _classified(features, target, asked.values.double().numpy())
+    said = classified(features, target, asked.values.double().numpy())
     return float((said == truth).mean())
 
 
-def _classified(
+def classified(
     features: NDArray[np.float64], target: NDArray[np.int64], asked: NDArray[np.float64]
 ) -> NDArray[np.int64]:
     from sklearn.exceptions import ConvergenceWarning

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..core import Balanced, Method
 from ..core.expression import build
+from ..data.dropout import ModalityDropout
 from ..data.loader import Loader
 from ..data.splits import Splits
 from ..errors import CheckpointError, ConfigError, TrainingError
@@ -225,8 +226,10 @@ class _Training:
         self.shown = 0  # steps that the progress bar knows of
 
     def _train_feed(self) -> Feed:
+        dropout = self.settings.modality_dropout
+        seed = self.settings.seed
         loader = Loader(
-            self.data.train,
+            ModalityDropout(self.data.train, dropout, seed) if dropout else self.data.train,
             self.settings.batch_size,
             seed=self.settings.seed,
             workers=self.settings.workers,
@@ -411,6 +414,7 @@ class _Training:
             "samples": {name: len(part) for name, part in self.data.parts.items()},
             "widths": dict(self.task.model.head.widths),
             "val_indices": list(self.data.val_indices),
+            "left_out": dict(self.data.left_out),
         }
 
     def _save_if_due(self) -> None:

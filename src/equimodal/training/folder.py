@@ -64,7 +64,7 @@ class RunFolder:
     """The files of one run.
 
     ``config.toml`` (resolved settings), ``split.json`` (data, its fingerprint, rows carved out as validation),
-    ``metrics.jsonl`` (a line per epoch), ``checkpoint/``, ``results.json``, ``predictions.parquet``.
+    ``metrics.jsonl`` (a line per epoch), ``checkpoint/``, ``results.json``, ``predictions.parquet``, and ``diagnosis.json`` once it is diagnosed.
     """
 
     path: Path
@@ -88,6 +88,10 @@ class RunFolder:
     @property
     def predictions(self) -> Path:
         return self.path / "predictions.parquet"
+
+    @property
+    def diagnosis(self) -> Path:
+        return self.path / "diagnosis.json"
 
     @property
     def report(self) -> Path:
@@ -151,7 +155,14 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Delete what a run writes and nothing else; the mark of a run goes last."""
-        kept = [self.results, self.predictions, self.report, self.metrics, self.split]
+        kept = [
+            self.results,
+            self.diagnosis,
+            self.predictions,
+            self.report,
+            self.metrics,
+            self.split,
+        ]
         inside = [
             *self.checkpoint.glob("state.json"),
             *self.checkpoint.glob("*.safetensors"),

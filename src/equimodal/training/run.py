@@ -100,9 +100,23 @@ def load_data(settings: Settings) -> Splits:
     Raises:
         EquimodalError: it cannot be read, or has no such option or modality.
     """
-    known = {name: functools.partial(_load, settings, name) for name in registry.names()}
-    data: Splits = build(settings.data, known, "data set", Splits)
+    if settings.data.endswith(".toml"):
+        data = _own(settings)
+    else:
+        known = {name: functools.partial(_load, settings, name) for name in registry.names()}
+        data = build(settings.data, known, "data set", Splits)
     return data if settings.modalities is None else data.only(settings.modalities)
+
+
+def _own(settings: Settings) -> Splits:
+    from ..data.manifest import load as load_manifest
+
+    return load_manifest(
+        Path(settings.data_root or "", settings.data),
+        validation=settings.val_fraction,
+        skip_unreadable=settings.skip_unreadable,
+        workers=settings.workers,
+    )
 
 
 def _load(settings: Settings, name: str, /, **options: Any) -> Splits:
@@ -112,6 +126,10 @@ def _load(settings: Settings, name: str, /, **options: Any) -> Splits:
                 f"{name} has a validation part of its own: leave out val_fraction={settings.val_fraction}."
             )
         options = {"validation": settings.val_fraction, **options}
+    if settings.skip_unreadable:
+        if "unreadable" not in registry.options(name):
+            raise ConfigError(f"{name} has no files to be skipped: leave out skip_unreadable.")
+        options = {"unreadable": "drop", **options}
     if settings.modalities is not None:
         options = {**options, "modalities": settings.modalities}
     return registry.load(name, settings.data_root, **options)

@@ -34,8 +34,14 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    data: str = Field(description="data set by its expression, such as 'avmnist(snr=-5.0)'")
+    data: str = Field(
+        description="data set by its expression, such as 'avmnist(snr=-5.0)', or a data TOML"
+    )
     data_root: str | None = Field(None, description="folder that holds the data sets")
+    skip_unreadable: bool = Field(
+        False,
+        description="try the files of a manifest first, and leave out those that cannot be read",
+    )
     modalities: tuple[str, ...] | None = Field(None, description="use only these, in this order")
     method: str = Field("ibml()", description="balancing method by its expression")
     head: str | None = Field(
@@ -73,6 +79,12 @@ class Settings(BaseModel):
         ge=0,
         lt=1,
         description="of train, carved out as validation where a set has none; else a tenth",
+    )
+    modality_dropout: float = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="in training hide each modality of a sample with this probability, never all of them",
     )
     seed: int = Field(0, ge=0, description="of weights, order of the data and noise")
     precision: Literal["32", "bf16", "64"] = Field("32", description="bits of the computation")

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from equimodal import data
 from equimodal.data.media.h5 import read_h5, write_h5
+from equimodal.data.media.points import bordered, cloud
 from equimodal.errors import DataError
+from fixtures.runs import one_epoch
 
 h5py = pytest.importorskip("h5py", reason="the published layout needs the extra media")
 
@@ -80,3 +83,27 @@ def test_what_is_wrong_is_named(file: Path, tmp_path: Path) -> None:
     with h5py.File(file, "a") as stored:
         del stored["1"]["normals"]
     assert "group '1' has no 'normals'" in refused(file)
+
+
+def test_the_published_files_are_trained_on(
+    tmp_path: Path, digits: tuple[np.ndarray, np.ndarray]
+) -> None:
+    folder = tmp_path / "3d-mnist"
+    folder.mkdir()
+    write_h5(folder / "train_point_clouds.h5", *digits)
+    write_h5(folder / "test_point_clouds.h5", digits[0][:6], digits[1][:6])
+    expression = "mnist3d(layout='h5', samples=(20, 6), points=16, validation=0.5)"
+    net = "pointnet(width=4, widths=(4,))"
+    done = one_epoch(expression, tmp_path, tmp_path, image=1, points=net)
+    assert done["samples"] == {"train": 10, "val": 10, "test": 6}
+    splits = data.load("mnist3d", tmp_path, layout="h5", samples=(20, 6), points=16, validation=0)
+    clouds = [splits.train.sample(3, epoch).inputs["points"] for epoch in (0, 1)]
+    assert not np.array_equal(*clouds)
+    stored = {tuple(point) for point in cloud_of(digits[0][3])}
+    assert {tuple(point) for point in clouds[0].numpy()} <= stored
+    with pytest.raises(DataError, match="has 20 groups where 30 are needed"):
+        data.load("mnist3d", tmp_path, layout="h5", samples=(30, 6))
+
+
+def cloud_of(image: np.ndarray) -> np.ndarray:
+    return cloud(bordered(image)).points.astype(np.float32)

@@ -150,3 +150,19 @@ def test_a_single_cloud_trains(encoder: torch.nn.Module) -> None:
     assert torch.equal(
         encoder.project[1].running_mean, before
     )  # one row says nothing of the mean of all
+
+
+def test_published_networks_have_their_published_sizes() -> None:
+    """DGCNN layer by layer as its authors' network; PointNet without alignment: 0.8 M in table 6 of its paper."""
+
+    def count(encoder: nn.Module) -> int:
+        return sum(p.numel() for p in encoder.parameters())
+
+    edges = sum(2 * a * b + 2 * b for a, b in ((3, 64), (64, 64), (64, 128), (128, 256)))
+    points = 512 * 1024 + 2 * 1024
+    dgcnn = DGCNN(width=512, k=20, widths=(64, 64, 128, 256), point=1024)
+    assert count(dgcnn) == edges + points + 2048 * 512 + 2 * 512
+    classifier = (512 * 256 + 256) + 2 * 256 + (256 * 40 + 40)  # the layers behind the features
+    assert count(dgcnn) + classifier == 1_809_576
+    pointnet = PointNet(width=512, widths=(64, 64, 64, 128, 1024))
+    assert round((count(pointnet) + classifier) / 1e6, 1) == 0.8

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from torch import nn
 from equimodal.core.batch import Padded
 from equimodal.errors import ConfigError, DataError
 from equimodal.models.encoders import GRU, Conv1d
+from equimodal.models.encoders._norm import StepNorm
 
 LENGTHS = (1, 2, 3, 7, 8, 12)
 
@@ -17,7 +20,9 @@ LENGTHS = (1, 2, 3, 7, 8, 12)
 def encoder(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(0)
     built: nn.Module = request.param(channels=4, width=5).double()
-    return built
+    for _ in range(3):  # running statistics of batch norm that are not those of its beginning
+        built(torch.randn(9, 14, 4, dtype=torch.float64))
+    return built.eval()
 
 
 def padded(garbage: float) -> Padded:
@@ -70,9 +75,53 @@ def test_gru_is_the_recurrence_of_its_paper() -> None:
     torch.testing.assert_close(encoder(x)[0], h)
 
 
-def test_conv1d_has_three_convolutions() -> None:
-    kernels = [m.kernel_size for m in Conv1d(6).modules() if isinstance(m, nn.Conv1d)]
-    assert kernels == [(5,), (3,), (3,)]
+def test_conv1d_is_three_convolutions_with_batch_norm_and_a_maximum() -> None:
+    torch.manual_seed(0)
+    encoder = Conv1d(channels=4, width=5, hidden=6).double()
+    x = torch.randn(3, 11, 4, dtype=torch.float64)
+    y = x.transpose(1, 2)
+    for layer, kernel, steps in zip(encoder.convolutions, (5, 3, 3), (6, 3, 2), strict=True):
+        y = nn.functional.conv1d(y, layer.weight, stride=2, padding=kernel // 2)
+        assert y.shape == (3, 6, steps)
+        mean, var = y.mean((0, 2), keepdim=True), y.var((0, 2), keepdim=True, unbiased=False)
+        y = ((y - mean) / (var + 1e-5).sqrt()).clamp(min=0)
+    z = y.amax(2) @ encoder.project[0].weight.T
+    z = (z - z.mean(0)) / (z.var(0, unbiased=False) + 1e-5).sqrt()
+    torch.testing.assert_close(encoder(x), z.clamp(min=0))
+
+
+def test_conv1d_in_training_sees_no_padding() -> None:
+    torch.manual_seed(0)
+    encoder = Conv1d(channels=4, width=5).double()
+    other = copy.deepcopy(encoder)
+    torch.testing.assert_close(encoder(padded(0.0)), other(padded(100.0)), rtol=0, atol=1e-12)
+    for a, b in zip(encoder.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_step_norm_is_batch_norm_of_the_steps_that_are_there() -> None:
+    torch.manual_seed(0)
+    norm, plain = StepNorm(4).double(), nn.BatchNorm1d(4).double()
+    for module in (norm, plain):
+        nn.init.constant_(module.weight, 1.5)
+        nn.init.constant_(module.bias, -0.5)
+    sequences = padded(7.0)
+    there = torch.arange(15) < sequences.lengths[:, None]
+    for mode in (True, False):  # in evaluation by the running statistics of the first round
+        out = norm.train(mode)(sequences.values, there)
+        torch.testing.assert_close(out[there], plain.train(mode)(sequences.values[there]))
+    torch.testing.assert_close(norm.running_mean, plain.running_mean)
+    torch.testing.assert_close(norm.running_var, plain.running_var)
+    torch.testing.assert_close(
+        norm.train()(sequences.values),
+        plain.train()(sequences.values.flatten(0, 1)).view(-1, 15, 4),
+    )
+
+
+def test_conv1d_learns_from_a_single_sequence() -> None:
+    encoder = Conv1d(channels=4, width=5)
+    features = encoder(torch.randn(1, 9, 4))
+    assert features.isfinite().all()
 
 
 def test_refusals(encoder: nn.Module) -> None:

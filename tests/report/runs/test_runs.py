@@ -67,6 +67,34 @@ def test_the_front_table_is_that_of_the_results(folders: list[Path], runs: list[
     assert table.cells()[0][less].value == pytest.approx(apart, abs=1e-12)
 
 
+def test_seeds_are_summed_up(runs: list[Record]) -> None:
+    other = replace(runs[0], name="b", settings=runs[0].settings.changed(seed=1))
+    accuracy = runs[0].results["test"]["fused"]["accuracy"]
+    test = {**runs[0].results["test"], "fused": {"accuracy": accuracy + 0.1}}
+    other = replace(other, results={**runs[0].results, "test": test})
+    tables = [part for part in front([runs[0], other, runs[1]]).parts if isinstance(part, Table)]
+    assert len(tables) == 2 and len(tables[1].rows) == 1
+    method, seeds, fused, *_ = tables[1].cells()[0]
+    assert (method.value, seeds.value) == ("uniform()", 2)
+    assert fused.text == f"{100 * accuracy + 5:.1f} ± {10 / 2**0.5:.1f}"
+    assert len([part for part in front(runs).parts if isinstance(part, Table)]) == 1
+
+
+def test_only_what_excludes_zero_is_called_a_difference(runs: list[Record]) -> None:
+    first, said = runs[1], runs[1].said
+    assert said is not None
+    perfect = np.eye(3)[said.target]
+    results = {**first.results, "method": "uniform()"}
+    better = replace(first, name="better", said=replace(said, fused=perfect), results=results)
+    lead = front([first, better]).parts[0].text
+    wrong = 1 - said.right().mean()
+    assert lead.startswith(f"better is {100 * wrong:.1f} [")
+    same = replace(better, name="same", said=said)
+    assert front([first, same]).parts[0].text.startswith("No run differs from joint")
+    elsewhere = replace(better, data={"fingerprint": "of other data"})
+    assert front([first, elsewhere]).parts[0].text.startswith("No run differs")
+
+
 def test_markdown_and_latex_hold_the_results(folders: list[Path], runs: list[Record]) -> None:
     page = of_runs(runs, show=0)
     for text, sign in ((markdown.render(page), "%"), (latex.render(page), "\\%")):

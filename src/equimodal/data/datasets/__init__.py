@@ -9,7 +9,11 @@ from ...errors import ConfigError, nearest
 
 __all__ = ["NAMES", "module"]
 
-NAMES = ("avmnist", "digits3d", "glioma", "mfeat", "mnist3d", "synthetic", "utd_mhad")
+NAMES = (
+    *("ave", "avmnist", "avsbench", "cremad", "digits3d", "food101", "glioma", "kinetics_sounds"),
+    *("mfeat", "mnist3d", "modelnet40", "mvsa_single", "synthetic", "tcga_gbmlgg", "utd_mhad"),
+    *("vggsound", "vggsound50"),
+)
 
 
 def module(name: str) -> ModuleType:

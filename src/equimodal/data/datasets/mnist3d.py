@@ -16,12 +16,13 @@ from torch import Tensor
 
 from ...errors import ConfigError, DataError
 from ..about import About, Source
-from ..arrays import non_negative
+from ..arrays import choose, non_negative
 from ..dataset import Arrays
 from ..draws import numpy_generator
 from ..media import idx
 from ..media.points import bordered, cloud, draw, evenly, perturb
 from ..splits import Splits, kept_for_training
+from . import _mnist3d_h5 as h5_set
 from .avmnist import FILES, components_of, mnist, mnist_files
 
 __all__ = ["ABOUT", "load"]
@@ -56,6 +57,7 @@ def load(
     rotation: float = 0.0,
     jitter: float = 0.0,
     validation: float = 0.1,
+    layout: str = "mnist",
     seed: int = 0,
 ) -> Splits:
     """MNIST as image and as cloud; the image alone is near perfect unless it is made harder.
@@ -63,7 +65,7 @@ def load(
     In train the points are drawn anew in each epoch, in validation and test they are evenly strided and fixed.
 
     Args:
-        root: the data folder, with ``mnist``.
+        root: the data folder, with ``mnist``, or with ``3d-mnist`` for the published files.
         modalities: of image, points.
         samples: how many for train and for test, at most 60,000 and 10,000.
         points: of a cloud (128 for small runs).
@@ -72,6 +74,7 @@ def load(
         rotation: largest angle of the cloud about each axis, in degrees.
         jitter: standard deviation of the points' noise; the cloud's longest axis is 1.
         validation: the stratified fraction of train that becomes validation.
+        layout: mnist: rebuilt from MNIST; h5: the published files with their clouds, the first `samples` of each.
         seed: of every draw.
 
     Raises:
@@ -84,6 +87,13 @@ def load(
             f"mnist3d needs points of at least 1, components of 1 to 784 and two samples of at least 1; "
             f"here {points}, {components} and {tuple(samples)}."
         )
+    if choose("layout", layout, ("mnist", "h5")) == "h5":
+        if components < 784 or image_noise:
+            raise ConfigError(
+                "With layout='h5' images are as published: leave out components and image_noise."
+            )
+        reader = h5_set.Cloud(points, rotation, jitter)
+        return h5_set.load(root, modalities, samples, reader, validation, seed)
     official = {part: mnist(root, part) for part in ("train", "test")}
     basis = components_of(official["train"][0], components) if components < 784 else None
     chosen = {}

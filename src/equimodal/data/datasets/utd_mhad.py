@@ -45,11 +45,11 @@ SHAPES = {
     "gyroscope": (64, 3),
 }
 ENCODERS = {
-    "skeleton": "conv1d(channels=60, width=64)",
-    "inertial": "conv1d(channels=6, width=64)",
+    "skeleton": "conv1d(channels=60, kernels=(9, 5, 3), width=64)",
+    "inertial": "conv1d(channels=6, kernels=(9, 5, 3), width=64)",
     "depth": "cnn(channels=3, widths=(16, 32, 32), kernels=(3, 3, 3), width=64)",
-    "accelerometer": "conv1d(channels=3, width=64)",
-    "gyroscope": "conv1d(channels=3, width=64)",
+    "accelerometer": "conv1d(channels=3, kernels=(9, 5, 3), width=64)",
+    "gyroscope": "conv1d(channels=3, kernels=(9, 5, 3), width=64)",
 }
 STORED = {"accelerometer": "inertial", "gyroscope": "inertial"}
 Array = NDArray[Any]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ...errors import DataError
 
-__all__ = ["locate", "sha256_of"]
+__all__ = ["inside", "locate", "sha256_of"]
 
 
 def locate(root: str | Path | None, folder: str, holds: str) -> Path:
@@ -36,6 +36,18 @@ def locate(root: str | Path | None, folder: str, holds: str) -> Path:
     raise DataError(
         f"The data folder {base} has no {folder}/{holds}; name the folder above {folder}."
     )
+
+
+def inside(folder: Path, name: str, source: Path) -> Path:
+    """A file that a list names, which must lie in the folder of the list's data set.
+
+    Raises:
+        DataError: it lies elsewhere.
+    """
+    plain = PurePosixPath(name.replace("\\", "/"))
+    if not plain.parts or plain.is_absolute() or ".." in plain.parts or ":" in plain.parts[0]:
+        raise DataError(f"{source} names {name!r}, which is not inside {folder}; name files in it.")
+    return folder / plain
 
 
 def sha256_of(lines: list[str]) -> str:

@@ -6,10 +6,10 @@ attribute ``label``. Source: the 3D MNIST data set (Kaggle, daavoo/3d-mnist). Ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from ...errors import ConfigError, DataError
 from .points import bordered, cloud
 
-__all__ = ["Digit", "read_h5", "write_h5"]
+__all__ = ["Digit", "labels_of", "read_digit", "read_h5", "write_h5"]
 
+T = TypeVar("T")
 SIDE = 30
 SHAPES = {"img": (SIDE, SIDE), "points": (None, 3), "normals": (None, 3)}
 
@@ -89,19 +90,61 @@ def read_h5(path: Path, count: int | None = None) -> Iterator[Digit]:
         raise DataError(f"{path} is cut off, damaged or not HDF5; get it again.") from error
 
 
-def _digit(path: Path, file: Any, name: str) -> Digit:
+def labels_of(path: Path, count: int | None = None) -> list[int]:
+    """The labels of the first `count` groups, or of all, without their clouds.
+
+    Raises:
+        ConfigError: h5py is not installed.
+        DataError: the file is missing or damaged, or has too few groups or a group without a label.
+    """
+    return _opened(path, lambda file: _labels(path, file, count))
+
+
+def read_digit(path: Path, number: int) -> Digit:
+    """One group by its number.
+
+    Raises:
+        ConfigError: h5py is not installed.
+        DataError: as `read_h5`.
+    """
+    return _opened(path, lambda file: _digit(path, file, str(number)))
+
+
+def _opened(path: Path, read: Callable[[Any], T]) -> T:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist.")
+    try:
+        with _h5py().File(path, "r") as file:
+            return read(file)
+    except OSError as error:
+        raise DataError(f"{path} is cut off, damaged or not HDF5; get it again.") from error
+
+
+def _labels(path: Path, file: Any, count: int | None) -> list[int]:
+    wanted = len(file) if count is None else count
+    if wanted > len(file):
+        raise DataError(f"{path} has {len(file)} groups where {wanted} are needed.")
+    return [_label(path, file, str(i)) for i in range(wanted)]
+
+
+def _label(path: Path, file: Any, name: str) -> int:
     if name not in file:
         raise DataError(f"{path} has no group {name!r}: the groups are numbered from 0.")
+    label = file[name].attrs.get("label")
+    if label is None or int(label) not in range(10):
+        raise DataError(f"{path} group {name!r} has the label {label}; it must be a digit.")
+    return int(label)
+
+
+def _digit(path: Path, file: Any, name: str) -> Digit:
+    label = _label(path, file, name)
     group = file[name]
     img, points, normals = (_array(path, group, name, key) for key in SHAPES)
     if len(points) != len(normals):
         raise DataError(
             f"{path} group {name!r} has {len(points)} points and {len(normals)} normals; they must be as many."
         )
-    label = group.attrs.get("label")
-    if label is None or int(label) not in range(10):
-        raise DataError(f"{path} group {name!r} has the label {label}; it must be a digit.")
-    return Digit(img, points, normals, int(label))
+    return Digit(img, points, normals, label)
 
 
 def _array(path: Path, group: Any, name: str, key: str) -> NDArray[np.float64]:

@@ -28,7 +28,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from ...core import DataInfo, Epoch, Gradients, Losses, Method, Output, Step

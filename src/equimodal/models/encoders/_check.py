@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
 from ...core.batch import Input, Padded
 from ...errors import ConfigError, DataError
 
-__all__ = ["positive", "tensor"]
+__all__ = ["one_of", "positive", "tensor"]
 
 
 def tensor(
@@ -45,3 +45,14 @@ def positive(encoder: str, **options: int) -> None:
     for name, value in options.items():
         if value < 1:
             raise ConfigError(f"{encoder} needs {name} of at least 1, not {value}.")
+
+
+def one_of(encoder: str, name: str, value: object, known: Collection[str]) -> None:
+    """Refuse an option that is none of the known ones.
+
+    Raises:
+        ConfigError: naming the encoder and what it knows.
+    """
+    if value not in known:
+        said = " and ".join(f"{name}={choice!r}" for choice in known)
+        raise ConfigError(f"{encoder} knows {said}, not {value!r}.")

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from ...core.batch import Input
 from ...errors import ConfigError, DataError
 from ._check import positive, tensor
+from ._norm import project
 
 __all__ = ["DGCNN", "PointNet"]
 
@@ -27,26 +28,6 @@ def _each(layer: nn.Module, points: Tensor) -> Tensor:
     """A layer for [rows, C] applied to every point of [B, N, C]."""
     out: Tensor = layer(points.flatten(0, 1)).unflatten(0, points.shape[:2])
     return out
-
-
-class RowNorm(nn.BatchNorm1d):
-    """Batch norm of [B, C] that meets a single row with its running statistics: one row has no variance."""
-
-    def forward(self, rows: Tensor) -> Tensor:
-        if self.training and len(rows) > 1:
-            return super().forward(rows)
-        return F.batch_norm(
-            rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-        )
-
-
-def _project(inputs: int, width: int) -> nn.Sequential:
-    """From pooled features to the encoder's.
-
-    With the norm, as both papers have it: pooled maxima are large, and without it the units of a cloud's encoder die in
-    the first epochs.
-    """
-    return nn.Sequential(nn.Linear(inputs, width, bias=False), RowNorm(width), nn.ReLU())
 
 
 class PointNet(nn.Module):
@@ -77,7 +58,7 @@ class PointNet(nn.Module):
         for before, after in pairwise([channels, *widths]):
             layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU()]
         self.point = nn.Sequential(*layers)
-        self.project = _project(widths[-1], width)
+        self.project = project(widths[-1], width)
 
     def forward(self, points: Input) -> Tensor:
         points = tensor("pointnet", points, f"[B, N, {self.channels}]", (3,), {2: self.channels})
@@ -164,14 +145,15 @@ class DGCNN(nn.Module):
     """Edge convolutions on a graph of nearest neighbours that is drawn anew at every layer.
 
     All layers' outputs side by side pass a linear layer with batch norm and LeakyReLU on every point; the maximum and
-    the mean over the points pass a linear layer with batch norm and ReLU. The paper's classifiers have k = 20, widths
-    (64, 64, 128, 256); the defaults are for small clouds on a CPU.
+    the mean over the points pass a linear layer with batch norm and ReLU. The paper's classifier is width 512, k = 20, widths
+    (64, 64, 128, 256), point 1024, before its last layers; the defaults are for small clouds on a CPU.
 
     Args:
         width: features.
         k: nearest neighbours of a point, itself included.
         widths: of the edge convolutions.
         channels: coordinates of a point.
+        point: width of the layer on every point; None: that of the features.
 
     Shape:
         [B, N, channels] with N >= k -> [B, width], non-negative.
@@ -182,10 +164,16 @@ class DGCNN(nn.Module):
     """
 
     def __init__(
-        self, width: int = 64, k: int = 10, widths: Sequence[int] = (32, 64), channels: int = 3
+        self,
+        width: int = 64,
+        k: int = 10,
+        widths: Sequence[int] = (32, 64),
+        channels: int = 3,
+        point: int | None = None,
     ) -> None:
         super().__init__()
-        positive("dgcnn", width=width, k=k, channels=channels)
+        point = width if point is None else point
+        positive("dgcnn", width=width, k=k, channels=channels, point=point)
         if not widths:
             raise ConfigError("dgcnn needs at least one layer in widths.")
         self.channels, self.width, self.k = channels, width, k
@@ -193,9 +181,9 @@ class DGCNN(nn.Module):
             EdgeConv(before, after, k) for before, after in pairwise([channels, *widths])
         )
         self.point = nn.Sequential(
-            nn.Linear(sum(widths), width, bias=False), nn.BatchNorm1d(width), nn.LeakyReLU(SLOPE)
+            nn.Linear(sum(widths), point, bias=False), nn.BatchNorm1d(point), nn.LeakyReLU(SLOPE)
         )
-        self.project = _project(2 * width, width)
+        self.project = project(2 * point, width)
 
     def forward(self, points: Input) -> Tensor:
         x = tensor("dgcnn", points, f"[B, N, {self.channels}]", (3,), {2: self.channels})

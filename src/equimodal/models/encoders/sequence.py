@@ -1,46 +1,32 @@
 """Encoders of sequences: sensor readings, skeletons, audio features.
 
-Both give a padded sequence exactly the features that it has alone. Nothing here mixes samples (no batch norm), and no
-length is read on the host, so that an accelerator is never waited for.
+All give a padded sequence the features that it has alone: batch norm sees no step beyond a sequence's end, and neither
+does what follows. No length is read on the host, so that an accelerator is never waited for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from ...core.batch import Input, Padded
-from ...errors import ConfigError, DataError
+from ...core.batch import Input
+from ...errors import ConfigError
 from ._check import positive
+from ._norm import StepNorm, project
+from ._steps import kept, steps_of, there
 
 __all__ = ["GRU", "Conv1d"]
 
 
-def _sequences(encoder: str, value: Input, channels: int) -> tuple[Tensor, Tensor]:
-    """Values [B, T, channels] and lengths [B]."""
-    values = value.values if isinstance(value, Padded) else value
-    if values.ndim != 3 or values.shape[2] != channels or values.shape[1] == 0:
-        raise DataError(
-            f"{encoder} reads [B, T, {channels}] with T of at least 1, but the input has shape {list(values.shape)}."
-        )
-    if isinstance(value, Padded):
-        return values, value.lengths
-    return values, torch.full(values.shape[:1], values.shape[1], device=values.device)
-
-
-def _mask(lengths: Tensor, steps: int) -> Tensor:
-    """[B, T] booleans: which steps are there."""
-    return torch.arange(steps, device=lengths.device) < lengths[:, None]
-
-
 class Conv1d(nn.Module):
-    """Convolutions over time, then the mean over the steps that are there.
+    """Convolutions over time, then the maximum over the steps that are there.
 
-    For each kernel a convolution of stride 2 (padding k // 2), layer norm over the channels of a step, and ReLU; then
-    the mean over time and a linear layer with ReLU. After every layer the steps beyond a sequence's end are set to
-    zero, which is what the convolution's own padding would be.
+    For each kernel a convolution of stride 2 (padding k // 2), batch norm over all steps, and ReLU; then the maximum
+    over time and a linear layer with batch norm and ReLU. After every layer the steps beyond a sequence's end are set
+    to zero, which is what the convolution's own padding would be.
 
     Args:
         channels: readings per step.
@@ -61,26 +47,27 @@ class Conv1d(nn.Module):
     ) -> None:
         super().__init__()
         positive("conv1d", channels=channels, width=width, hidden=hidden)
-        if any(kernel % 2 == 0 for kernel in kernels):  # ceil(T / 2) steps need symmetric padding
+        if not kernels or any(k % 2 == 0 for k in kernels):  # padding must be symmetric
             raise ConfigError(f"conv1d needs odd kernels, not {tuple(kernels)}.")
         self.channels, self.width = channels, width
         widths = [channels] + [hidden] * len(kernels)
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(before, hidden, kernel, stride=2, padding=kernel // 2)
-            for before, kernel in zip(widths, kernels, strict=False)
+            nn.Conv1d(before, after, kernel, stride=2, padding=kernel // 2, bias=False)
+            for (before, after), kernel in zip(pairwise(widths), kernels, strict=True)
         )
-        self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in kernels)
-        self.project = nn.Sequential(nn.Linear(widths[-1], width), nn.ReLU())
+        self.norms = nn.ModuleList(StepNorm(hidden) for _ in kernels)
+        self.project = project(hidden, width)
 
     def forward(self, sequences: Input) -> Tensor:
-        x, lengths = _sequences("conv1d", sequences, self.channels)
-        mask = _mask(lengths, x.shape[1])
-        x = x.masked_fill(~mask[..., None], 0)
+        x, lengths = steps_of("conv1d", sequences, self.channels)
+        mask = there(x, lengths)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = norm(convolution(x.transpose(1, 2)).transpose(1, 2)).relu()
-            lengths = (lengths + 1) // 2
-            x = x.masked_fill(~_mask(lengths, x.shape[1])[..., None], 0)
-        features: Tensor = self.project(x.sum(1) / lengths[:, None])
+            x = convolution(kept(x, mask).transpose(1, 2)).transpose(1, 2)
+            lengths = None if lengths is None else (lengths + 1) // 2
+            mask = there(x, lengths)
+            x = norm(x, mask).relu()
+        # After ReLU zero is the least that a step can be, so what is not there is never the maximum.
+        features: Tensor = self.project(kept(x, mask).amax(1))
         return features
 
 
@@ -109,6 +96,8 @@ class GRU(nn.Module):
         self.unit = nn.GRU(channels, width, layers, batch_first=True)
 
     def forward(self, sequences: Input) -> Tensor:
-        x, lengths = _sequences("gru", sequences, self.channels)
+        x, lengths = steps_of("gru", sequences, self.channels)
         states: Tensor = self.unit(x)[0]
+        if lengths is None:
+            return states[:, -1]
         return states[torch.arange(len(states), device=states.device), lengths - 1]

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..page import Cell, Code, Column, Raw, Section, Table
+from ..page import Cell, Code, Column, Raw, Section, Table, shown
 from .record import Record
 
 __all__ = ["provenance", "settings"]
@@ -94,41 +94,9 @@ def _calibration(runs: Sequence[Record]) -> Table:
 
 def provenance(runs: Sequence[Record]) -> Section:
     """Where each run is, what it was made with, and what its data were."""
-    rows: list[list[Raw]] = []
-    for run in runs:
-        results, data = run.results, run.data
-        sizes = data.get("samples", {})
-        rows.append(
-            [
-                run.name,
-                str(results["data"]),
-                " / ".join(f"{sizes[part]:,}" for part in ("train", "val", "test") if part in sizes)
-                or None,
-                str(data["fingerprint"])[:16] if "fingerprint" in data else None,
-                results["seed"],
-                f"{results['epoch'] + 1} of {results['epochs']}",
-                f"{results['select']} on {results['selected_on']}",
-                results.get("parameters"),
-                results.get("seconds"),
-                results.get("device"),
-                results.get("processes"),
-                ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
-            ]
-        )
-    columns = [
-        Column("run"),
-        Column("data"),
-        Column("train / val / test"),
-        Column("fingerprint"),
-        Column("seed"),
-        Column("epoch"),
-        Column("selected"),
-        Column("parameters", "{:,}"),
-        Column("seconds", "{:.0f}"),
-        Column("device"),
-        Column("processes"),
-        Column("versions"),
-    ]
+    told = [_origin(run) for run in runs]
+    rows = [[name, *(of[name] for of in told)] for name in told[0]]
+    columns = [Column(""), *(Column(run.name) for run in runs)]
     return Section(
         "Provenance",
         [
@@ -141,3 +109,22 @@ def provenance(runs: Sequence[Record]) -> Section:
         ],
         "Each figure in this report follows from these runs and their files.",
     )
+
+
+def _origin(run: Record) -> dict[str, str | None]:
+    results, data = run.results, run.data
+    sizes, versions = data.get("samples", {}), results["versions"]
+    parts = [f"{name} {sizes[name]:,}" for name in ("train", "val", "test") if name in sizes]
+    return {
+        "data": str(results["data"]),
+        "samples": ", ".join(parts) or None,
+        "fingerprint": str(data["fingerprint"])[:16] if "fingerprint" in data else None,
+        "seed": str(results["seed"]),
+        "epoch": f"{results['epoch'] + 1} of {results['epochs']}",
+        "selected": f"{results['select']} on {results['selected_on']}",
+        "parameters": f"{results['parameters']:,}",
+        "seconds": shown(results.get("seconds"), "{:.0f}"),
+        "device": results.get("device"),
+        "processes": shown(results.get("processes")),
+        **{name: str(version) for name, version in versions.items()},
+    }

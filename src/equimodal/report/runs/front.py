@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,10 +16,15 @@ from .record import Record
 __all__ = ["alone", "front", "reference", "together"]
 
 PERCENT = "{:.1%}"
+LAZY = "Under-trained, alone the encoder learns more"
+BETTER = "Learns more than it does alone"
+LEVEL = "No difference from the same modality trained alone that is beyond chance"
+UNPROBED = "Not probed, so that an encoder cannot be told from its part of the head"
 UNKNOWN = (
     "What each modality could reach is not known: train each alone (equimodal train ... --modalities NAME) and name these "
     "runs as well"
 )
+STATEMENTS = (LAZY, BETTER, LEVEL, UNPROBED, UNKNOWN)
 
 
 def together(runs: Sequence[Record]) -> list[Record]:
@@ -58,9 +64,10 @@ def front(runs: Sequence[Record]) -> Section:
         "Overview",
         [
             Prose(_lead(shown), "lead"),
-            Points(_findings(shown, ceilings)),
+            Points([*_verdicts(shown), *_findings(shown, ceilings)]),
             _glance(shown, ceilings),
             _table(shown, ceilings),
+            *_over_seeds(shown),
         ],
     )
 
@@ -77,28 +84,34 @@ def _lead(runs: Sequence[Record]) -> str:
             f"with 95% confidence the accuracy lies between {found.low:.1%} and {found.high:.1%}."
         )
     first = reference(runs)
-    better = [run for run in runs if run is not first and _sure(run, first, above=True)]
-    worse = [run for run in runs if run is not first and _sure(run, first, above=False)]
-    said = [
-        f"{_listed(some)} {'is' if len(some) == 1 else 'are'} {word} than {first.name} on the same test samples"
-        for some, word in ((better, "better"), (worse, "worse"))
-        if some
-    ]
-    if not said:
+    apart = {run.name: _apart(run, first) for run in runs if run is not first}
+    sure = {name: found for name, found in apart.items() if found is not None and found.sure}
+    if not sure:
         return (
             f"No run differs from {first.name} by more than chance among the test samples allows."
         )
-    return "; ".join(said) + ". Another seed may give another order."
+    if len(sure) > 3:
+        better = [name for name, found in sure.items() if found.value > 0]
+        worse = [name for name in sure if name not in better]
+        said = [
+            f"{_listed(some)} {word} {first.name}"
+            for some, word in ((better, "above"), (worse, "below"))
+            if some
+        ]
+    else:
+        said = [_distance(name, found, first) for name, found in sure.items()]
+    return "; ".join(said) + ", on the same test samples. Another seed may give another order."
 
 
-def _listed(runs: Sequence[Record]) -> str:
-    *most, last = [run.name for run in runs]
-    return f"{', '.join(most)} and {last}" if most else last
+def _distance(name: str, apart: Interval, first: Record) -> str:
+    word, sign = ("above", 1) if apart.value > 0 else ("below", -1)
+    low, high = sorted((sign * apart.low, sign * apart.high))
+    return f"{name} is {Interval(sign * apart.value, low, high).text()} points {word} {first.name}"
 
 
-def _sure(run: Record, first: Record, *, above: bool) -> bool:
-    apart = _apart(run, first)
-    return apart is not None and apart.sure and (apart.value > 0) == above
+def _listed(names: Sequence[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last} are" if most else f"{last} is"
 
 
 def _apart(run: Record, first: Record) -> Interval | None:
@@ -126,6 +139,8 @@ def _findings(
     """Statements about modalities with their evidence; what holds for several is said once."""
     found: dict[str, list[tuple[str, str]]] = {}
     for run in runs:
+        if run.diagnosis:
+            continue
         for name in run.modalities if len(run.modalities) > 1 else ():
             statement, evidence = _finding(run, name, ceilings.get((run.settings.data, name)))
             subject = f"{name} in {run.name}" if len(runs) > 1 else name
@@ -134,8 +149,20 @@ def _findings(
         (f"{statement}: {', '.join(subject for subject, _ in of)}.", _evidence(of))
         if statement != UNKNOWN
         else (f"{statement}.", _evidence(of))
-        for statement, of in found.items()
+        for statement, of in sorted(found.items(), key=lambda item: STATEMENTS.index(item[0]))
     ]
+
+
+def _verdicts(runs: Sequence[Record]) -> list[tuple[str, str]]:
+    """What the diagnosis of each run concludes; of several runs one item each."""
+    found = []
+    for run in runs:
+        said = [str(sentence["text"]) for sentence in (run.diagnosis or {}).get("verdict", ())]
+        if len(runs) == 1:
+            found += [(sentence, "") for sentence in said]
+        elif said:
+            found.append((f"{run.name}: {said[0]}", " ".join(said[1:])))
+    return found
 
 
 def _evidence(found: Sequence[tuple[str, str]]) -> str:
@@ -156,14 +183,14 @@ def _finding(run: Record, name: str, ceiling: Record | None) -> tuple[str, str]:
         )
     best = ceiling.of(name).get("probe")
     if probe is None or best is None:
-        return "Not probed, so that an encoder cannot be told from its part of the head", decoupled
+        return UNPROBED, decoupled
     apart = _gap(best, probe, int(of["samples"]), ceiling.samples)
     evidence = f"linear probe {_percent(probe)}, of its encoder trained alone {_percent(best)}, difference {apart.text()} points"
     if not apart.sure:
-        return "No difference from the same modality trained alone that is beyond chance", evidence
+        return LEVEL, evidence
     if apart.value > 0:
-        return "Under-trained: alone the encoder learns more", evidence
-    return "Learns more than it does alone", evidence
+        return LAZY, evidence
+    return BETTER, evidence
 
 
 def _gap(best: float, probe: float, samples: int, others: int) -> Interval:
@@ -185,24 +212,27 @@ def _glance(runs: Sequence[Record], ceilings: Mapping[tuple[str, str], Record]) 
     names = list(dict.fromkeys(name for run in runs for name in run.modalities))
     rows = [(name, run) for name in names for run in runs if name in run.modalities]
     found: dict[str, list[Interval | None]] = {
-        "trained alone": [],
-        "linear probe": [],
-        "decoupled": [],
+        "probe, trained alone": [],
+        "probe, in this model": [],
+        "logits, trained alone": [],
+        "logits, in this model": [],
     }
     for name, run in rows:
         ceiling, of = ceilings.get((run.settings.data, name)), run.of(name)
-        best = ceiling.results["test"]["fused"]["accuracy"] if ceiling else None
-        found["trained alone"].append(_interval(best, ceiling.samples if ceiling else 0))
-        found["linear probe"].append(_interval(of.get("probe"), of["samples"]))
-        found["decoupled"].append(_interval(of["decoupled"], of["samples"]))
+        best = ceiling.of(name) if ceiling else {"samples": 0}
+        for model, figures in (("trained alone", best), ("in this model", of)):
+            for what, figure in (("probe", "probe"), ("logits", "decoupled")):
+                interval = _interval(figures.get(figure), figures["samples"])
+                found[f"{what}, {model}"].append(interval)
     return points(
         "The imbalance at a glance",
-        "The further a modality's probe lies below the same modality trained alone, the lazier it is in this model."
+        "The further a modality's probe in this model lies below the probe of its encoder trained alone, the more it was left "
+        "behind; a gap between the logits alone is the head's."
         if ceilings
         else "A modality far to the left of the others is the weak one here; whether it is lazy or has little to give, "
         "only training it alone can tell.",
-        "Test accuracy with 95% Wilson intervals over test samples. Decoupled: the modality's own logits in the trained "
-        "model. Linear probe: logistic regression on its frozen features."
+        "Test accuracy with 95% Wilson intervals over test samples. Logits: the modality's own, decoupled from the others. "
+        "Probe: logistic regression on the frozen features of its encoder."
         + (" Trained alone: the same encoder with no other modality." if ceilings else ""),
         [f"{name} · {run.name}" if len(runs) > 1 else name for name, run in rows],
         [
@@ -240,8 +270,13 @@ def _table(runs: Sequence[Record], ceilings: Mapping[tuple[str, str], Record]) -
     return Table(
         columns,
         [_row(run, first, names, ceilings, several) for run in runs],
-        "Test accuracies; brackets hold 95% intervals over test samples. Ratio: how far one modality leads in training, "
-        "1 is level.",
+        "Test accuracies. "
+        + (
+            "Differences in points, with 95% intervals over test samples that allow for no more than one comparison. "
+            if several
+            else ""
+        )
+        + "Ratio: how far one modality leads in training, 1 is level.",
     )
 
 
@@ -270,6 +305,40 @@ def _difference(apart: Interval | None) -> Cell:
         return Cell(None)
     value, low, high = (f"{100 * v:+.1f}" for v in (apart.value, apart.low, apart.high))
     return Cell(apart.value, f"{value} [{low}, {high}]", strong=apart.sure)
+
+
+def _over_seeds(runs: Sequence[Record]) -> list[Table]:
+    """Mean and standard deviation of runs that differ in nothing but the seed; empty where there are none."""
+    groups: dict[str, list[Record]] = {}
+    for run in runs:
+        groups.setdefault(repr(run.settings.changed(seed=0)), []).append(run)
+    several = [group for group in groups.values() if len(group) > 1]
+    if not several:
+        return []
+    names = list(dict.fromkeys(name for run in runs for name in run.modalities))
+    rows = []
+    for group in several:
+        row: list[Any] = [_labelled(group[0]), len(group)]
+        row.append(_spread([run.results["test"]["fused"]["accuracy"] for run in group]))
+        for name in names:
+            of = [run.results["test"]["modalities"].get(name, {}) for run in group]
+            row += [_spread([one.get(what) for one in of]) for what in ("decoupled", "probe")]
+        rows.append(row)
+    columns = [Column("method"), Column("seeds"), Column("fused")]
+    columns += [Column(f"{name} {what}") for name in names for what in ("decoupled", "probe")]
+    return [
+        Table(
+            columns, rows, "Mean and standard deviation over runs that differ in the seed alone, %."
+        )
+    ]
+
+
+def _spread(values: Sequence[float | None]) -> Cell:
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return Cell(None)
+    mean = statistics.fmean(known)
+    return Cell(mean, f"{100 * mean:.1f} ± {100 * statistics.stdev(known):.1f}")
 
 
 def _labelled(run: Record) -> str:

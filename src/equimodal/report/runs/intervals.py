@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Interval", "difference", "wilson"]
+__all__ = ["Interval", "difference", "mean", "wilson"]
 
 Z = 1.959963984540054  # the 97.5% point of the normal distribution
 
@@ -49,7 +49,15 @@ def difference(right: NDArray[np.bool_], other: NDArray[np.bool_]) -> Interval:
     Args:
         right, other: [N], whether each is right.
     """
-    apart = right.astype(float) - other.astype(float)
-    value = float(apart.mean())
-    half = Z * float(apart.std(ddof=1)) / math.sqrt(len(apart)) if len(apart) > 1 else math.inf
+    return mean(right.astype(np.float64) - other.astype(np.float64))
+
+
+def mean(values: NDArray[np.float64]) -> Interval:
+    """The mean of independent values, as a normal interval.
+
+    Args:
+        values: [N].
+    """
+    value = float(values.mean())
+    half = Z * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
     return Interval(value, value - half, value + half)

@@ -18,6 +18,8 @@ from ...training.settings import Settings
 __all__ = ["Record", "Said", "read", "read_all"]
 
 FUSED = "fused"
+DIAGNOSIS = 1
+"""The version of the form of `diagnosis.json` that is known here."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Record:
         config: the text of `config.toml`.
         data: what `split.json` says of the data.
         said: its predictions on test, or None where the file is gone.
+        diagnosis: as in `diagnosis.json`, or None where the run was not diagnosed.
     """
 
     folder: Path
@@ -71,6 +74,7 @@ class Record:
     config: str
     data: Mapping[str, Any]
     said: Said | None
+    diagnosis: Mapping[str, Any] | None = None
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -148,7 +152,18 @@ def read(folder: Path, name: str) -> Record:
         place.config.read_text(encoding="utf-8"),
         place.read_json(place.split) if place.split.exists() else {},
         _said(place.predictions, results) if place.predictions.exists() else None,
+        _diagnosis(place),
     )
+
+
+def _diagnosis(place: RunFolder) -> Mapping[str, Any] | None:
+    path = place.diagnosis
+    if not path.exists():
+        return None
+    found = place.read_json(path)
+    if found.get("version") != DIAGNOSIS or not {"use", "potential", "verdict"} <= found.keys():
+        raise ConfigError(f"{path} is not a diagnosis of this version: diagnose the run again.")
+    return found
 
 
 def _history(path: Path) -> tuple[Mapping[str, Any], ...]:

@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..figures import Series, bars, matrix
+from ..figures import Series, bars, matrix, points
 from ..page import Section, Side
+from .coalitions import Coalition, accuracy, adds, coalitions, likelihood, shapley
+from .diagnosis import use_figures
 from .front import together
+from .intervals import Interval, wilson
 from .record import FUSED, Record
 
 __all__ = ["agreement", "use"]
@@ -25,8 +28,13 @@ def use(runs: Sequence[Record]) -> Section | None:
     if not shown:
         return None
     parts: list[Any] = []
-    if groups := [run for run in shown if len(run.modalities) > 1]:
+    groups = [run for run in shown if len(run.modalities) > 1]
+    if groups:
         parts.append(_agreement(groups))
+    parts += use_figures(runs)
+    undiagnosed = [run for run in groups if run.diagnosis is None]
+    if summing := [run for run in undiagnosed if run.said is not None and adds(run.said)]:
+        parts += [_subsets(summing), Side([_shapley(summing, *which) for which in _SHAPLEY])]
     parts.append(Side([_by_class(run, len(shown) > 1) for run in shown if _fits(run)]))
     parts.append(Side([_confusion(run, len(shown) > 1) for run in shown if _fits(run)]))
     return Section(
@@ -80,6 +88,64 @@ def _agreement(runs: Sequence[Record]) -> Any:
         kept,
         [Series(name, [of.get(group) for group in kept]) for name, of in found.items()],
         axis="share of test samples",
+    )
+
+
+def _subsets(runs: Sequence[Record]) -> Any:
+    """Accuracy of every set of modalities."""
+    names = tuple(dict.fromkeys(name for run in runs for name in run.modalities))
+    groups = list(coalitions(names))[1:]
+    series = []
+    for run in runs:
+        found = [_accuracy(run, group) for group in groups]
+        ends = [
+            [None if i is None else getattr(i, end) for i in found]
+            for end in ("value", "low", "high")
+        ]
+        series.append(Series(run.name, *ends))
+    return points(
+        "Every subset of modalities",
+        "What a modality adds is the step from a set without it to the set with it.",
+        "Test accuracy of the sum of these modalities' own logits, the others' left out, with 95% Wilson intervals. All of "
+        "them are the fused prediction exactly, because the head adds.",
+        [" + ".join(group) for group in groups],
+        series,
+        axis="test accuracy",
+    )
+
+
+def _accuracy(run: Record, group: Coalition) -> Interval | None:
+    if run.said is None or not set(group) <= set(run.modalities):
+        return None
+    return wilson(float(accuracy(run.said, group).mean()), len(run.said.target))
+
+
+_SHAPLEY = (
+    ("accuracy", accuracy, "accuracy", ".1%"),
+    ("log-likelihood", likelihood, "nats", ".2f"),
+)
+
+
+def _shapley(runs: Sequence[Record], what: str, value: Any, axis: str, form: str) -> Any:
+    names = list(dict.fromkeys(name for run in runs for name in run.modalities))
+    series = []
+    for run in runs:
+        values = {} if run.said is None else shapley(run.said, value)
+        found = [values.get(name) for name in names]
+        ends = [
+            [None if i is None else getattr(i, end) for i in found]
+            for end in ("value", "low", "high")
+        ]
+        series.append(Series(run.name, *ends))
+    return points(
+        f"Shapley values of {what}",
+        "How the model's success is divided among its modalities; about zero: it makes no use of this one.",
+        f"Mean over all orders of what a modality adds to the {what} of those before it, from guessing among all classes to "
+        "all modalities, with the logits of absent ones left out; 95% normal intervals over test samples.",
+        names,
+        series,
+        axis=axis,
+        form=form,
     )
 
 

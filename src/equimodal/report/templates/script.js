@@ -8,7 +8,7 @@
   const LIGHT = { paper: "#fdfdfb", ink: "#20242a", quiet: "#646b75", line: "#e3e3de" };
   const theme = (c) => {
     const axis = {
-      gridcolor: c.line, linecolor: c.line, zerolinecolor: c.line, tickcolor: c.line, automargin: true,
+      gridcolor: c.line, linecolor: c.line, zerolinecolor: c.quiet, tickcolor: c.line, automargin: true,
       title: { standoff: 8, font: { color: c.quiet, size: 13 } }, tickfont: { color: c.quiet, size: 12 },
     };
     const scale = [[0, c.paper], [1, c.paper === LIGHT.paper ? "#0072b2" : "#2b84c6"]];
@@ -48,11 +48,12 @@
     ? JSON.parse(JSON.stringify(data).replace(/#[0-9a-f]{6}/g, (colour) => BRIGHT[colour] || colour)) : structuredClone(data));
   const traces = (spec, width, c) => recoloured(spec.data, c).map((trace) =>
     trace.type === "heatmap" && (width - 80) / trace.x.length < 34 ? { ...trace, texttemplate: "" } : trace);
-  const draw = (figure, c = colours()) => {
+  const PAPER = { colours: LIGHT, width: 640 }; // a page of A4 between its margins
+  const draw = (figure, { colours: c = colours(), width } = {}) => {
     const { spec } = read(figure);
     const drawing = figure.querySelector(".drawing");
     Plotly.react(
-      drawing, traces(spec, drawing.clientWidth || 640, c), layout(spec, c),
+      drawing, traces(spec, width || drawing.clientWidth || 640, c), { ...layout(spec, c), width },
       { responsive: true, displayModeBar: false, displaylogo: false, showTips: false },
     ).then(() => figure.setAttribute("data-drawn", ""));
   };
@@ -203,7 +204,7 @@
   };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
   addEventListener("beforeprint", () => {
-    all("figure.plot").forEach((figure) => draw(figure, LIGHT));
+    all("figure.plot").forEach((figure) => draw(figure, PAPER));
     clouds.forEach((cloud) => drawCloud(cloud, "#0a5c91"));
   });
   addEventListener("afterprint", again);

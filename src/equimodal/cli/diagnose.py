@@ -1,0 +1,43 @@
+"""`equimodal diagnose`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from .train import RUNS_OWN
+
+__all__ = ["diagnose"]
+
+
+def diagnose(
+    run: Path,
+    /,
+    *,
+    alone: Annotated[
+        tuple[Path, ...], Parameter(negative="", consume_multiple=False, show_default=False)
+    ] = (),
+    absence: Literal["missing", "zero", "mean", "permute"] = "missing",
+    data_root: Annotated[str | None, RUNS_OWN] = None,
+    format: Literal["text", "json"] = "text",  # noqa: A002
+) -> None:
+    """Say how much a trained run uses each modality, how much each could give, and whether balancing can help.
+
+    Every figure has a 95% interval over the test samples. The diagnosis is also written to diagnosis.json in the run's
+    folder.
+
+    Args:
+        run: folder of a finished run
+        alone: run on one modality alone (train ... --modalities NAME); give it once for each
+        absence: how a modality is taken away: the model is told, or its input is zero, the mean, or another sample's
+        data_root: folder that holds the data sets
+        format: of what is printed
+    """
+    from ..diagnostics.run import diagnose_run
+    from ..report.text import print_text
+
+    found = diagnose_run(run, data_root=data_root, alone=alone, absence=absence)
+    print_text(json.dumps(found.to_dict(), indent=2) if format == "json" else found.text())

@@ -1,0 +1,246 @@
+"""A data set that lies in files: read when asked for, decoded once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ..errors import DataError
+from .dataset import Dataset, Sample, known_modalities
+from .draws import numpy_generator
+from .media.reader import Reader
+
+__all__ = ["Filed", "Item", "Progress"]
+
+Item = tuple[Any, ...]
+"""What a reader decodes: the arguments of its `decode`, such as ``(path,)`` or ``(path, 2.0, 7.0)``."""
+
+Progress = Callable[[int, int], None]
+"""Called with how many files are decoded, and of how many."""
+
+
+class Filed(Dataset):
+    """Samples that are read from files when they are asked for.
+
+    What a reader decodes is kept in a folder, a file for each sample and modality, and read from there from then on; it is
+    made anew when the file changes. Memory does not grow with the number of samples beyond their names.
+
+    Args:
+        items: for each modality what its reader decodes for each of the N samples; None where a sample lacks it.
+        readers: for each modality how it is read.
+        targets: [N] class ids.
+        classes: the names of the classes.
+        names: [N], for messages and the fingerprint.
+        cache: the folder where decoded files are kept; None decodes them each time.
+        augment: whether samples are seen as in training: differently in each epoch, as a function of (seed, epoch, index).
+        seed: of the augmentation.
+
+    Raises:
+        DataError: a modality has another number of items than there are targets.
+    """
+
+    def __init__(
+        self,
+        items: Mapping[str, Sequence[Item | None]],
+        readers: Mapping[str, Reader],
+        targets: ArrayLike | Tensor,
+        classes: Sequence[str],
+        names: Sequence[str],
+        *,
+        cache: Path | None = None,
+        augment: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.items = dict(items)
+        self.readers = {name: readers[name] for name in items}
+        self.targets = torch.as_tensor(targets, dtype=torch.long)
+        self.classes = tuple(classes)
+        self.names = list(names)
+        self.cache = cache
+        self.augment = augment
+        self.seed = seed
+        self.modalities = tuple(self.items)
+        for name, values in {**self.items, "names": self.names}.items():
+            if len(values) != len(self.targets):
+                raise DataError(
+                    f"{name} has {len(values)} items and the targets have {len(self.targets)}; they must be as many."
+                )
+        self.shapes = {name: reader.shape for name, reader in self.readers.items()}
+        masks = {
+            name: torch.tensor([item is not None for item in values], dtype=torch.bool)
+            for name, values in self.items.items()
+        }
+        self.present = {name: mask for name, mask in masks.items() if not bool(mask.all())}
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        if not 0 <= index < len(self):  # so that iterating ends
+            raise IndexError(index)
+        here = [name for name in self.modalities if self.items[name][index] is not None]
+        inputs = {name: self._value(name, index, epoch) for name in here}
+        return Sample(inputs, int(self.targets[index]), index)
+
+    def _value(self, name: str, index: int, epoch: int) -> Tensor:
+        stored = self.stored(name, index)
+        key = (self.seed, "augment", name, epoch, index)
+        return self.readers[name].finish(stored, numpy_generator(*key) if self.augment else None)
+
+    def stored(self, name: str, index: int) -> Tensor:
+        """What is kept of one sample's modality: decoded now, or before."""
+        item = self.items[name][index]
+        assert item is not None
+        reader = self.readers[name]
+        if self.cache is None or not reader.costly:
+            return reader.decode(*item)
+        path = self._place(self.cache, name, item)
+        with contextlib.suppress(OSError, ValueError, EOFError):  # not there yet, or damaged
+            return torch.from_numpy(np.load(path, allow_pickle=False))
+        made = reader.decode(*item)
+        with contextlib.suppress(OSError):  # a full or read-only disk costs time, not the run
+            _write(path, made)
+        return made
+
+    def _place(self, cache: Path, name: str, item: Item) -> Path:
+        how = hashlib.sha256(repr(self.readers[name].decoding).encode()).hexdigest()[:12]
+        what = hashlib.sha256(repr([_state(part) for part in item]).encode()).hexdigest()[:32]
+        return cache / f"{name}-{how}" / what[:2] / f"{what}.npy"
+
+    def prepare(self, workers: int = 0, progress: Progress | None = None) -> dict[str, str]:
+        """Decode every file that was not decoded before, and keep the results; goes on where it was stopped.
+
+        Args:
+            workers: processes that decode; 0: this one.
+            progress: called as it goes on.
+
+        Returns:
+            For each sample that cannot be read, by its name, the reason.
+        """
+        positions = range(len(self))
+        failed = {}
+        for done, (index, reason) in enumerate(self._tried(positions, workers), start=1):
+            if reason:
+                failed[self.names[index]] = reason
+            if progress is not None:
+                progress(done, len(positions))
+        return failed
+
+    def _tried(self, positions: Sequence[int], workers: int) -> Iterator[tuple[int, str]]:
+        if not workers:
+            yield from ((index, self.attempt(index)) for index in positions)
+            return
+        size = max(1, min(32, len(positions) // (4 * workers)))
+        # Spawned, not forked: FFmpeg and PyTorch have threads. The data set is sent to each process once.
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), _receive, (self,))
+        try:
+            yield from zip(
+                positions, pool.map(_tried_there, positions, chunksize=size), strict=True
+            )
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def attempt(self, index: int) -> str:
+        """Why a sample cannot be read, or ""."""
+        try:
+            for name in self.modalities:
+                if self.items[name][index] is not None and self.readers[name].costly:
+                    self.stored(name, index)
+        except DataError as error:
+            return str(error)
+        return ""
+
+    def subset(self, rows: Sequence[int] | Tensor) -> Filed:
+        keep = torch.as_tensor(rows, dtype=torch.long).tolist()
+        items = {name: [values[i] for i in keep] for name, values in self.items.items()}
+        return self._like(items, self.targets[keep], [self.names[i] for i in keep], self.augment)
+
+    def only(self, modalities: Sequence[str]) -> Filed:
+        chosen = known_modalities(modalities, self.modalities, "The data")
+        items = {name: self.items[name] for name in chosen}
+        return self._like(items, self.targets, self.names, self.augment)
+
+    def seen(self, augment: bool) -> Filed:
+        """The same samples as training sees them, or as validation and test do."""
+        return self._like(self.items, self.targets, self.names, augment)
+
+    def _like(
+        self,
+        items: Mapping[str, Sequence[Item | None]],
+        targets: Tensor,
+        names: Sequence[str],
+        augment: bool,
+    ) -> Filed:
+        return Filed(
+            items,
+            self.readers,
+            targets,
+            self.classes,
+            names,
+            cache=self.cache,
+            augment=augment,
+            seed=self.seed,
+        )
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the samples' names, labels and readers, and of their files' names and sizes, not of their contents."""
+        known = (self.modalities, self.classes, self.seed, self.augment)
+        digest = hashlib.sha256(repr((known, self.readers)).encode())
+        digest.update(self.targets.numpy().tobytes())
+        for i, name in enumerate(self.names):
+            parts = [self.items[m][i] for m in self.modalities]
+            digest.update(f"{name}\t{[_size(part) for part in parts]}\n".encode())
+        return digest.hexdigest()
+
+
+_received: list[Filed] = []
+
+
+def _receive(data: Filed) -> None:
+    """In a process that decodes: what it works on."""
+    torch.set_num_threads(1)
+    _received[:] = [data]
+
+
+def _tried_there(index: int) -> str:
+    return _received[0].attempt(index)
+
+
+def _state(part: object) -> object:
+    """What tells a file from another one, or from itself before a change."""
+    if not isinstance(part, Path):
+        return part
+    try:
+        status = part.stat()
+    except OSError:
+        return part.name
+    return (part.parent.name, part.name, status.st_size, status.st_mtime_ns)
+
+
+def _size(item: Item | None) -> object:
+    if item is None:
+        return None
+    return [
+        (p.name, p.stat().st_size if p.is_file() else -1) if isinstance(p, Path) else p
+        for p in item
+    ]
+
+
+def _write(path: Path, values: Tensor) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, values.numpy(), allow_pickle=False)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,85 @@
+"""Trying every file of a manifest, in several processes where that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import DataError
+from .streams import Stored, Stream
+
+__all__ = ["Progress", "mapped", "unreadable"]
+
+Progress = Callable[[int, int], None]
+"""Called with how many are done, and of how many."""
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A row that was tried: for each modality that cannot be read the reason."""
+
+    row: int
+    reasons: Mapping[str, str]
+
+
+def attempt(streams: Mapping[str, Stream], row: int) -> Tried:
+    """Decode everything that a row has."""
+    reasons = {}
+    for name, stream in streams.items():
+        if isinstance(stream, Stored) and stream.present[row]:
+            try:
+                stream.stored(row)
+            except DataError as error:
+                reasons[name] = str(error)
+    return Tried(row, reasons)
+
+
+def mapped(
+    work: Callable[[Given], Made], given: list[Given], workers: int, chunk: int = 16
+) -> Iterator[Made]:
+    """The results in order; by this process if there are no workers. The work is sent to each of them once."""
+    if not workers or len(given) < 2:
+        yield from map(work, given)
+        return
+    count = min(workers, len(given))
+    with ProcessPoolExecutor(count, get_context("spawn"), _begin, (work,)) as pool:
+        yield from pool.map(_go_on, given, chunksize=chunk)
+
+
+_WORK: list[Callable[[Any], Any]] = []
+
+
+def _begin(work: Callable[[Any], Any]) -> None:
+    _WORK[:] = [work]
+
+
+def _go_on(given: Any) -> Any:
+    return _WORK[0](given)
+
+
+def unreadable(
+    streams: Mapping[str, Stream],
+    rows: NDArray[np.int64],
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> dict[int, str]:
+    """The rows with a file that cannot be read, each with the reason."""
+    media = {n: s for n, s in streams.items() if isinstance(s, Stored)}
+    found = {}
+    work = partial(attempt, media)
+    for done, tried in enumerate(mapped(work, rows.tolist(), workers), start=1):
+        if tried.reasons:
+            found[tried.row] = "; ".join(f"{n}: {why}" for n, why in tried.reasons.items())
+        if progress is not None:
+            progress(done, len(rows))
+    return found

@@ -1,0 +1,130 @@
+"""A manifest for a folder of media without a table: samples by file name, classes and splits by folder."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import DataError
+from .guess import OPTIONS, Draft, Found, kind_of
+from .load import PARTS, SPELLINGS
+
+__all__ = ["draft_folder"]
+
+MANIFEST = "samples.csv"
+
+
+@dataclass(frozen=True)
+class Medium:
+    """A file: its path relative to the folder, and its folders without the one that names a split."""
+
+    path: Path
+    split: str
+    folders: tuple[str, ...]
+    kind: str
+
+
+def draft_folder(folder: Path) -> tuple[Draft, list[dict[str, str]]]:
+    """What a folder of media holds, and the rows of a manifest of it.
+
+    ``cat/1.jpg``, ``train/cat/1.jpg``, ``photos/cat/1.jpg`` beside ``sounds/cat/1.wav``, and ``cat/1.jpg`` beside
+    ``cat/1.wav`` are understood.
+
+    Raises:
+        DataError: there are no media, or no folders that could be classes.
+    """
+    media = list(_media(folder))
+    if not media:
+        raise DataError(
+            f"{folder} has neither a table (csv, parquet) nor media files; name a folder that has."
+        )
+    kinds = _modality_folder(media)
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    labels = set()
+    for medium in media:
+        modality = medium.folders[0] if kinds else medium.kind
+        inner = medium.folders[1:] if kinds else medium.folders
+        if not inner:
+            raise DataError(
+                f"{folder}: {medium.path} lies in no folder that could be its class; sort the files into a folder for each "
+                "class, or write a table with a column for the path and one for the label."
+            )
+        key = (medium.split, *inner, medium.path.stem)
+        row = rows.setdefault(key, {"label": inner[0], "split": medium.split})
+        row[_plain(modality)] = medium.path.as_posix()
+        labels.add(inner[0])
+    if len(labels) < 2:
+        raise DataError(
+            f"{folder} has files in one folder only, {', '.join(labels)}; two classes are the least."
+        )
+    return _draft(folder, media, rows, kinds), list(rows.values())
+
+
+def _media(folder: Path) -> Iterator[Medium]:
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        for name in sorted(files):
+            kind = kind_of(name)
+            if not kind or name[0] == ".":
+                continue
+            path = Path(place, name).relative_to(folder)
+            parts = path.parts[:-1]
+            split = next((p for p in parts if p.lower() in (*PARTS, *SPELLINGS)), "")
+            rest = tuple(p for p in parts if p != split)
+            yield Medium(path, SPELLINGS.get(split.lower(), split.lower()), rest, kind)
+
+
+def _modality_folder(media: Sequence[Medium]) -> bool:
+    """Whether the first folders are modalities: the same samples lie in each of them."""
+    if any(len(medium.folders) < 2 for medium in media):
+        return False
+    inside: dict[str, set[tuple[str, ...]]] = {}
+    for medium in media:
+        inside.setdefault(medium.folders[0], set()).add((*medium.folders[1:], medium.path.stem))
+    first, *others = inside.values()
+    return bool(others) and all(len(first & other) * 2 > len(first) for other in others)
+
+
+def _plain(name: str) -> str:
+    plain = "".join(c if c.isascii() and c.isalnum() else "_" for c in name.lower()).strip("_")
+    return plain if plain and plain[0].isalpha() else f"m_{plain}"
+
+
+def _draft(
+    folder: Path,
+    media: Sequence[Medium],
+    rows: Mapping[tuple[str, ...], Mapping[str, str]],
+    kinds: bool,
+) -> Draft:
+    draft = Draft(MANIFEST, "label")
+    labels = {row["label"] for row in rows.values()}
+    draft.notes.append((folder.name, f"{len(rows)} samples; files of one name are one sample"))
+    draft.notes.append(("label", f"the folder that a file lies in: {len(labels)} classes"))
+    splits = {row["split"] for row in rows.values()} - {""}
+    if splits:
+        draft.split = "split"
+        draft.notes.append(("split", f"by folder: {', '.join(sorted(splits))}"))
+    found: dict[str, list[Medium]] = {}
+    for medium in media:
+        found.setdefault(_plain(medium.folders[0] if kinds else medium.kind), []).append(medium)
+    for name, files in found.items():
+        kind = files[0].kind
+        options = OPTIONS[kind]([folder / medium.path for medium in files[:20]])
+        draft.modalities.append(Found(name, kind, {"column": (name, ""), **options}))
+        draft.notes.append((name, f"{len(files)} {kind} files"))
+    return draft
+
+
+def write_rows(path: Path, draft: Draft, rows: Sequence[Mapping[str, str]]) -> None:
+    """The manifest."""
+    names = [found.name for found in draft.modalities]
+    columns = [*names, "label", *(["split"] if draft.split else [])]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(
+            file, columns, restval="", extrasaction="ignore", lineterminator="\n"
+        )
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,376 @@
+"""A first data TOML for files that nobody has described yet: what each column is, told by its name and its values."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...errors import DataError, EquimodalError
+from ..media.audio import SOUND_SUFFIXES
+from ..media.clouds import CLOUD_SUFFIXES
+from ..media.image import IMAGE_SUFFIXES
+from ..media.sequence import SEQUENCE_SUFFIXES
+from ..media.video import VIDEO_SUFFIXES
+from .load import PARTS, SPELLINGS
+from .table import Table, read
+
+__all__ = ["Draft", "Found", "draft_table", "kind_of"]
+
+LOOKED_AT = 1000  # rows by which a column is told
+OPENED = 20  # files that are opened to choose a size
+LABELS = ("label", "class", "target", "y", "category", "species", "diagnosis", "emotion", "outcome")
+GROUPS = (
+    "group",
+    "patient",
+    "subject",
+    "actor",
+    "speaker",
+    "person",
+    "participant",
+    "owner",
+    "user",
+)
+SPLITS = ("split", "set", "subset", "partition", "part")
+IDS = ("id", "uid", "uuid", "index", "key", "name", "sample")
+MOST_CLASSES, MOST_CATEGORIES = 1000, 50
+
+# A .txt is a text and a .npy a sequence; both suffixes are used for point clouds too, which the user then says.
+KIND_OF = {
+    **dict.fromkeys(CLOUD_SUFFIXES, "points"),
+    **dict.fromkeys(SEQUENCE_SUFFIXES, "sequence"),
+    **dict.fromkeys(IMAGE_SUFFIXES, "image"),
+    **dict.fromkeys(SOUND_SUFFIXES, "audio"),
+    **dict.fromkeys(VIDEO_SUFFIXES, "video"),
+    ".txt": "text",
+}
+
+
+def kind_of(name: str) -> str:
+    """The kind of medium that a file's suffix says, or ""."""
+    return KIND_OF.get(os.path.splitext(name)[1].lower(), "")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A modality that was guessed.
+
+    Attributes:
+        name, kind: of the modality.
+        lines: what stands in its part of the TOML, each value with a comment or "".
+    """
+
+    name: str
+    kind: str
+    lines: Mapping[str, tuple[Any, str]]
+
+    def text(self) -> str:
+        """Its part of the TOML."""
+        lines = [f"[modalities.{self.name}]", f'kind = "{self.kind}"']
+        for key, (value, comment) in self.lines.items():
+            said = f"{key} = {json.dumps(value, ensure_ascii=False)}"
+            lines.append(f"{said:<28}# {comment}" if comment else said)
+        return "\n".join(lines) + "\n"
+
+
+@dataclass
+class Draft:
+    """A data TOML in the making, and what was guessed.
+
+    Attributes:
+        manifest: the name of the table.
+        label, split, group, id: columns, or "".
+        modalities: in order.
+        notes: for each column, or for what else was looked at, what was guessed and why.
+    """
+
+    manifest: str
+    label: str = ""
+    split: str = ""
+    group: str = ""
+    id: str = ""
+    modalities: list[Found] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+    def text(self) -> str:
+        """The TOML."""
+        lines = [
+            "# How equimodal reads this data; paths are relative to the manifest's folder.",
+            f"manifest = {json.dumps(self.manifest, ensure_ascii=False)}",
+            f"label = {json.dumps(self.label, ensure_ascii=False)}",
+        ]
+        more = {"split": self.split, "group": self.group, "id": self.id}
+        lines += [f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in more.items() if v]
+        if not self.split:
+            lines += [f"{'test = 0.2':<28}# held out at random; a split column would say who"]
+            lines += ["validation = 0.1"]
+        return "\n".join(lines) + "\n\n" + "\n".join(found.text() for found in self.modalities)
+
+
+# A table.
+
+
+def draft_table(path: Path, label: str = "", search: Sequence[Path] = ()) -> Draft:
+    """What the columns of a table are.
+
+    Args:
+        path: CSV or Parquet.
+        label: the column of the class, where the user says it.
+        search: folders that the files named in it may lie in; by default that of the table.
+
+    Raises:
+        DataError: no column can be the label, or none a modality.
+    """
+    table = read(path)
+    draft = Draft(path.name)
+    columns = {name: _Column(table, name) for name in table.columns.column_names}
+    if label and label not in columns:
+        raise DataError(f"{path} has no column {label!r}; it has {', '.join(columns)}.")
+    draft.label = label or _label(columns)
+    if not draft.label:
+        raise DataError(
+            f"{path}: no column looks like a label ({', '.join(columns)}); say which by --label COLUMN."
+        )
+    why = "as you said" if label else "by its name or its few values"
+    classes = len(columns[draft.label].different)
+    draft.notes.append((draft.label, f"label, {why}: {classes} classes"))
+    rest = {name: column for name, column in columns.items() if name != draft.label}
+    for name, column in _roles(rest, draft).items():
+        _media(name, column, search or (path.parent,), path.parent, draft)
+    _facts(rest, draft)
+    if not draft.modalities:
+        raise DataError(
+            f"{path}: no column holds numbers, texts or files that exist; name the folder with the files as well."
+        )
+    return draft
+
+
+class _Column:
+    """What can be seen of a column in its first rows."""
+
+    def __init__(self, table: Table, name: str) -> None:
+        texts = table.texts(name)
+        self.rows = len(texts)
+        self.values = [t for t in texts[:LOOKED_AT].to_pylist() if t is not None]
+        self.different = texts.drop_null().unique().to_pylist()
+        self.numeric = bool(self.values)
+        try:
+            table.numbers(name)
+        except EquimodalError:
+            self.numeric = False
+        whole = self.numeric and all(v.isdigit() for v in self.values)
+        numbers = [int(v) for v in self.values] if whole else []
+        self.counts = len(numbers) > 2 and numbers == list(
+            range(numbers[0], numbers[0] + len(numbers))
+        )
+        self.decimals = self.numeric and any(not v.lstrip("+-").isdigit() for v in self.values)
+
+
+def _named(columns: Mapping[str, _Column], words: Sequence[str]) -> list[str]:
+    """Columns whose name has one of the words, in the order of the words: exactly, then as a part."""
+    exact = [n for word in words for n in columns if n.lower() == word]
+    parts = [n for word in words for n in columns if word in n.lower().replace("-", "_").split("_")]
+    return list(dict.fromkeys([*exact, *parts]))
+
+
+def _label(columns: Mapping[str, _Column]) -> str:
+    def possible(name: str) -> bool:
+        column = columns[name]
+        return 2 <= len(column.different) <= min(MOST_CLASSES, max(2, column.rows // 2))
+
+    named = [n for n in _named(columns, LABELS) if possible(n)]
+    if named:
+        return named[0]
+    roles = {*_named(columns, (*GROUPS, *SPLITS))}
+    few = [n for n, c in columns.items() if possible(n) and n not in roles and not c.decimals]
+    words = [n for n in few if not columns[n].numeric and not kind_of(columns[n].values[0])]
+    return (words or few or [""])[-1]
+
+
+def _roles(columns: dict[str, _Column], draft: Draft) -> dict[str, _Column]:
+    """Finds split, group and id, and returns the other columns."""
+    for name in _named(columns, SPLITS):
+        known = {v.lower() for v in columns[name].different}
+        if not draft.split and known <= {*PARTS, *SPELLINGS}:
+            draft.split = name
+            draft.notes.append((name, f"split: {', '.join(sorted(known))}"))
+    for name in _named(columns, GROUPS):
+        if not draft.group and 1 < len(columns[name].different) < columns[name].rows:
+            draft.group = name
+            groups = len(columns[name].different)
+            draft.notes.append((name, f"group: {groups} of them, each on one side of a split"))
+    for name in _named(columns, IDS):
+        column = columns[name]
+        files = bool(column.values) and kind_of(column.values[0])
+        if not draft.id and not files and len(column.different) == column.rows > 1:
+            draft.id = name
+            draft.notes.append((name, "id: every value is another"))
+    taken = {draft.split, draft.group}
+    for name in taken:
+        columns.pop(name, None)
+    return columns
+
+
+def _media(name: str, column: _Column, search: Sequence[Path], base: Path, draft: Draft) -> None:
+    """A column that names files, or holds texts."""
+    place = _place(column.values, search)
+    if place is not None:
+        root, suffix = place
+        kind = kind_of(column.values[0] + suffix)
+        lines: dict[str, tuple[Any, str]] = {"column": (name, "")}
+        relative = Path(os.path.relpath(root, base)).as_posix()
+        if relative != ".":
+            lines["root"] = (relative, "where the paths begin")
+        if suffix:
+            lines["suffix"] = (suffix, "added to each cell")
+        files = [root / f"{value}{suffix}" for value in column.values[:OPENED]]
+        found = Found(_free(name, kind, draft), kind, {**lines, **OPTIONS[kind](files)})
+        draft.modalities.append(found)
+        draft.notes.append((name, f"{kind} files{'' if relative == '.' else f' in {relative}'}"))
+        return
+    words = [len(value.split()) for value in column.values]
+    if not column.numeric and words and statistics.mean(words) >= 3 and len(column.different) > 20:
+        draft.modalities.append(Found(_free(name, "text", draft), "text", {"column": (name, "")}))
+        draft.notes.append((name, "text, by its many words"))
+
+
+def _place(values: Sequence[str], search: Sequence[Path]) -> tuple[Path, str] | None:
+    """The folder and the suffix by which most of some values are files that exist."""
+    some = values[:OPENED]
+    if not some:
+        return None
+    for folder in search:
+        below = [p for p in sorted(folder.iterdir()) if p.is_dir() and p.name[0] != "."]
+        for root in (folder, *below):
+            suffixes = {""} if kind_of(some[0]) else _suffixes(root, some[0])
+            for suffix in sorted(suffixes):
+                there = [(root / f"{value}{suffix}").is_file() for value in some]
+                if sum(there) * 2 > len(some):
+                    return root, suffix
+    return None
+
+
+def _suffixes(root: Path, stem: str) -> set[str]:
+    """The suffixes by which a name without one is a file."""
+    if "/" in stem or "\\" in stem or len(stem) > 100:
+        return set()
+    return {s for s in KIND_OF if (root / f"{stem}{s}").is_file()}
+
+
+def _free(name: str, kind: str, draft: Draft) -> str:
+    """A name for a modality that is not taken yet."""
+    plain = "".join(c if c.isascii() and c.isalnum() else "_" for c in name.lower()).strip("_")
+    for word in ("_path", "_file", "_name", "filename", "path", "file", "id"):
+        plain = plain.removesuffix(word)
+    taken = {found.name for found in draft.modalities}
+    for made in (plain, kind, *(f"{kind}{i}" for i in range(2, 99))):
+        if made and made[0].isalpha() and made not in taken:
+            return made
+    return kind
+
+
+def _facts(columns: Mapping[str, _Column], draft: Draft) -> None:
+    """The columns of numbers and of few different words, as one table."""
+    used = {
+        line[0]
+        for found in draft.modalities
+        for line in found.lines.values()
+        if isinstance(line[0], str)
+    }
+    numbers, words = [], []
+    for name, column in columns.items():
+        if name in used or name == draft.id:
+            continue
+        if column.counts:
+            draft.notes.append((name, "left out: it only counts the rows"))
+        elif column.numeric:
+            numbers.append(name)
+            draft.notes.append((name, "number, in the table"))
+        elif not column.numeric and 2 <= len(column.different) <= min(
+            MOST_CATEGORIES, column.rows // 2
+        ):
+            words.append(name)
+            draft.notes.append((name, f"category, in the table: {len(column.different)} values"))
+        else:
+            draft.notes.append((name, "left out: neither file, number, category nor text"))
+    if numbers or words:
+        lines: dict[str, tuple[Any, str]] = {"columns": (numbers, "numbers; gaps are marked")}
+        if words:
+            lines["categories"] = (words, "words")
+        draft.modalities.append(Found(_free("table", "table", draft), "table", lines))
+
+
+# Options that depend on the files.
+
+
+def _image(files: Sequence[Path]) -> dict[str, tuple[Any, str]]:
+    from ..media.reader import needs
+
+    pillow = needs("PIL.Image", "Reading images")
+    sides, modes = [], set()
+    for path in files:
+        try:
+            with pillow.open(path) as file:
+                sides.append(min(file.size))
+                modes.add(file.mode)
+        except Exception:
+            continue
+    small = bool(sides) and statistics.median(sides) < 64
+    channels = 1 if modes and modes <= {"1", "L"} else 3
+    encoder = "cnn" if small else "resnet18"
+    return {
+        "size": (32 if small else 64, "pixels of a side; 224 sees more and costs 12 times as much"),
+        "channels": (channels, ""),
+        "flip": (True, "mirrored in half of the looks of training; false if left and right differ"),
+        "encoder": (f"{encoder}(channels={channels})", ""),
+    }
+
+
+def _audio(files: Sequence[Path]) -> dict[str, tuple[Any, str]]:
+    from ..media.audio import waveform
+
+    lengths = []
+    for path in files[:5]:
+        try:
+            lengths.append(len(waveform(path, 16000)) / 16000)
+        except EquimodalError:
+            continue
+    seconds = min(10.0, max(0.5, round(statistics.median(lengths or [3.0]) * 2) / 2))
+    return {
+        "rate": (16000, "Hz; all are resampled to it"),
+        "seconds": (seconds, "cut or filled to so many"),
+        "form": ("logmel", ""),
+        "bands": (64, ""),
+        "scale": ("sample", "mean 0 and deviation 1 in each"),
+        "encoder": ("resnet18(channels=1)", ""),
+    }
+
+
+def _video(files: Sequence[Path]) -> dict[str, tuple[Any, str]]:
+    return {
+        "frames": (3, "of a clip"),
+        "size": (64, "pixels of a side; 224 sees more and costs 12 times as much"),
+        "encoder": ("resnet18(channels=3)", ""),
+    }
+
+
+def _points(files: Sequence[Path]) -> dict[str, tuple[Any, str]]:
+    return {"points": (1024, "of a cloud"), "encoder": ("pointnet()", "")}
+
+
+def _text(files: Sequence[Path]) -> dict[str, tuple[Any, str]]:
+    return {"files": (True, "the cells name files")}
+
+
+OPTIONS: Mapping[str, Callable[[Sequence[Path]], dict[str, tuple[Any, str]]]] = {
+    "image": _image,
+    "audio": _audio,
+    "video": _video,
+    "points": _points,
+    "text": _text,
+    "sequence": lambda files: {},
+}

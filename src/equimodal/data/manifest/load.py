@@ -1,0 +1,376 @@
+"""From a data TOML to splits: rows are checked, held out by group, and what is learned from train is learned."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+
+from ...errors import ConfigError, DataError, nearest
+from ..media.sequence import Sequence as Steps
+from ..media.table import Category, Number
+from ..media.table import Table as Vectors
+from ..media.text import Text, clean_tweet, vocabulary
+from ..splits import Splits
+from .attempt import unreadable
+from .divide import divide
+from .recipe import Modality, Recipe
+from .samples import Origin, Samples
+from .shards import Shards
+from .streams import Columns, Files, Stored, Stream, Survey, Texts, filled, survey
+from .table import Table, read
+
+__all__ = ["Opened", "column_hash", "load", "open_manifest"]
+
+FITTED_ON = 1000  # the most sequences that mean and deviation are taken from
+PARTS = ("train", "val", "test")
+SPELLINGS = {
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "testing": "test",
+}
+Rows = NDArray[np.int64]
+
+
+class Opened:
+    """A manifest that was read and checked, before anything is learned from it.
+
+    Attributes:
+        recipe: that it was read by.
+        table: its rows.
+        classes: their names.
+        targets: [N] class ids; -1 where the row has no label.
+        groups: [N] codes of the groups, or None.
+        split: [N] each train, val or test, or None.
+
+    Raises:
+        DataError: a column is missing, an id stands twice, a label is no class, a split is none of the three.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.table: Table = read(recipe.manifest, recipe.columns)
+        self.shards = Shards.read(recipe) if recipe.shards else None
+        self._refuse_twice()
+        self.targets, self.classes = self._labels()
+        self.groups = self._groups()
+        self.split = self._split()
+        self.streams = {m.name: self._stream(m) for m in recipe.modalities}
+
+    def _refuse_twice(self) -> None:
+        if not self.recipe.id:
+            return
+        values = self.table.texts(self.recipe.id)
+        if values.null_count:
+            row = int(np.flatnonzero(~filled(values))[0])
+            raise DataError(f"{self.table.where(row)} has no {self.recipe.id}.")
+        different = pc.count_distinct(values).as_py()
+        pa.default_memory_pool().release_unused()
+        if different == len(values):
+            return
+        codes, names = self.table.codes(self.recipe.id)
+        order = np.argsort(codes, kind="stable")
+        again = order[1:][codes[order][1:] == codes[order][:-1]].min()
+        first = int(np.flatnonzero(codes == codes[again])[0])
+        raise DataError(
+            f"{self.table.where(int(again))}: the {self.recipe.id} {names[codes[again]].as_py()!r} is that of row "
+            f"{first + self.table.first} already; each must be there once."
+        )
+
+    def _labels(self) -> tuple[Rows, tuple[str, ...]]:
+        codes, held = self.table.codes(self.recipe.label)
+        names = held.to_pylist()
+        if len(empty := np.flatnonzero(codes < 0)):
+            raise DataError(
+                f"{self.table.where(int(empty[0]))} has no label in column {self.recipe.label!r} ({len(empty)} of "
+                f"{len(codes)} rows have none); give it one, or leave the row out."
+            )
+        classes = self.recipe.classes or tuple(sorted(names, key=_natural))
+        for code, name in enumerate(names):
+            if name not in classes:
+                row = int(np.flatnonzero(codes == code)[0])
+                raise DataError(
+                    f"{self.table.where(row)}: the label {name!r} is none of the classes in {self.recipe.path.name}; "
+                    f"{nearest(name, classes)}"
+                )
+        if len(classes) < 2:
+            raise DataError(
+                f"{self.table.path}: all labels in column {self.recipe.label!r} are {classes[0]!r}; two classes are the least."
+            )
+        place = np.array([classes.index(name) for name in names], dtype=np.int64)
+        return place[codes], classes
+
+    def _groups(self) -> Rows | None:
+        if not self.recipe.group:
+            return None
+        codes, names = self.table.codes(self.recipe.group)
+        alone = np.flatnonzero(codes < 0)  # a row without a group is a group of its own
+        groups = codes.astype(np.int64)
+        groups[alone] = len(names) + np.arange(len(alone))
+        return groups
+
+    def _split(self) -> NDArray[np.str_] | None:
+        if not self.recipe.split:
+            return None
+        codes, held = self.table.codes(self.recipe.split)
+        names = held.to_pylist()
+        known = [SPELLINGS.get(name.lower(), name.lower()) for name in names]
+        for code, (name, part) in enumerate(zip(names, known, strict=True)):
+            if part not in PARTS:
+                row = int(np.flatnonzero(codes == code)[0])
+                raise DataError(
+                    f"{self.table.where(row)}: the split {name!r} must be one of {', '.join(PARTS)}."
+                )
+        return np.array([*known, ""])[codes]  # an empty cell is in no part
+
+    def _stream(self, modality: Modality) -> Stream:
+        table = self.table
+        if modality.kind == "table":
+            vectors = Vectors(**dict(modality.options))
+            return Columns(modality.name, tuple(self._values(modality)), vectors)
+        cells = table.texts(modality.columns[0])
+        words = modality.kind == "text" and not {"vectors", "tokenizer"} & set(
+            dict(modality.options)
+        )
+        reader = modality.reader(**({"words": ("",)} if words else {}))
+        if not modality.in_files or (modality.kind == "text" and self.shards is not None):
+            return Texts(modality.name, table, cells, reader)
+        if self.shards is not None:
+            return self.shards.stream(modality, table, cells, reader)
+        spans = [
+            table.numbers(c) if c else np.full(len(table), np.nan)
+            for c in (modality.start, modality.stop)
+        ]
+        made = Files(
+            modality.name,
+            table,
+            cells,
+            reader,
+            self.recipe.folder,
+            self.recipe.allow_outside,
+            modality.root,
+            modality.suffix,
+            tuple(spans) if modality.start or modality.stop else (),
+        )
+        made.refuse_outside()
+        return made
+
+    def _values(self, modality: Modality) -> Iterable[NDArray[np.generic]]:
+        for column in modality.columns:
+            if column in modality.categories:
+                yield self.table.codes(column)[0]
+            else:
+                yield self.table.numbers(column)
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """[N]: whether a row has at least one modality, and a place in a split."""
+        masks = [stream.present for stream in self.streams.values()]
+        some: NDArray[np.bool_] = np.logical_or.reduce(masks)
+        return some if self.split is None else some & (self.split != "")
+
+    def parts(self, rows: Rows, validation: float | None) -> dict[str, Rows]:
+        """Train, val and test of some rows, as the manifest says or held out by group."""
+        fraction = self.recipe.validation if validation is None else validation
+        said = None if self.split is None else self.split[rows]
+        groups = None if self.groups is None else self.groups[rows]
+        found = divide(
+            self.targets[rows], said, groups, self.recipe.test, fraction, self.recipe.seed
+        )
+        return {part: rows[at] for part, at in found.items()}
+
+
+def _natural(name: str) -> tuple[int, float, str]:
+    """10 comes after 9; words come after numbers."""
+    try:
+        return (0, float(name), name)
+    except ValueError:
+        return (1, 0.0, name)
+
+
+def open_manifest(path: Path | str) -> Opened:
+    """A data TOML and its manifest, checked."""
+    return Opened(Recipe.read(Path(path)))
+
+
+def load(
+    path: Path | str,
+    *,
+    validation: float | None = None,
+    skip_unreadable: bool = False,
+    workers: int = 0,
+) -> Splits:
+    """The samples of a manifest, ready to train on.
+
+    Args:
+        path: of the data TOML.
+        validation: fraction of train that becomes validation where the manifest has none; else as the TOML says.
+        skip_unreadable: try every file first, and leave out the rows of those that cannot be read.
+        workers: processes that try files.
+
+    Raises:
+        ConfigError: the TOML has an option that cannot be.
+        DataError: the manifest, a row or a file cannot be used; the sentence names it.
+    """
+    opened = open_manifest(path)
+    recipe = opened.recipe
+    if validation is not None and opened.split is not None and (opened.split == "val").any():
+        raise ConfigError(
+            f"{recipe.name} has a validation part of its own: leave out val_fraction={validation}."
+        )
+    rows = np.flatnonzero(opened.usable)
+    if not len(rows):
+        raise DataError(f"{opened.table.path} has no row that has both a modality and a split.")
+    surveys = [survey(s, rows) for s in opened.streams.values() if isinstance(s, Files)]
+    left_out = _left_out(opened, rows, surveys, skip_unreadable, workers)
+    rows = rows[~np.isin(rows, list(left_out))]
+    parts = opened.parts(rows, validation)
+    streams = {m.name: fit(opened.streams[m.name], m, parts["train"]) for m in recipe.modalities}
+    origin = Origin(_fingerprint(opened, surveys), recipe.seed)
+    made = {
+        part: Samples(streams, at, torch.from_numpy(opened.targets[at]), opened.classes, origin)
+        for part, at in parts.items()
+    }
+    return Splits(
+        recipe.name,
+        made["train"].seen(augment=True),
+        made["val"],
+        made["test"],
+        recipe={"test": recipe.test, "validation": recipe.validation, "seed": recipe.seed},
+        encoders={
+            m.name: m.encoder or default_encoder(m, streams[m.name]) for m in recipe.modalities
+        },
+        training=_training(recipe, len(parts["train"])),
+        left_out={opened.table.where(row): reason for row, reason in left_out.items()},
+    )
+
+
+def _training(recipe: Recipe, samples: int) -> dict[str, float]:
+    """A batch no larger than a quarter of train, so that a small set has more than one."""
+    size = max(2, min(64, samples // 4))
+    return {"batch_size": min(size, samples), **recipe.training}
+
+
+def _left_out(
+    opened: Opened, rows: Rows, surveys: Iterable[Survey], skip: bool, workers: int
+) -> dict[int, str]:
+    found = {row: reason for seen in surveys for row, reason in seen.absent.items()}
+    if found and not skip:
+        row = min(found)
+        raise DataError(
+            f"{opened.table.where(row)}: {found[row].removesuffix('.')} ({len(found)} of {len(rows)} rows name such files); "
+            "put it there, empty the cell if the modality is missing, or say --skip-unreadable."
+        )
+    if opened.shards is not None:
+        found |= {row: why for row, why in opened.shards.left_out.items() if row in rows}
+    if skip:
+        rest = rows[~np.isin(rows, list(found))]
+        found |= unreadable(opened.streams, rest, workers)
+    return dict(sorted(found.items()))
+
+
+# What is learned from train.
+
+
+def fit(stream: Stream, modality: Modality, train: Rows) -> Stream:
+    """A modality whose reader knows what train has: mean and deviation, categories, words.
+
+    Raises:
+        DataError: no train row has the modality.
+    """
+    here = train[stream.present[train]]
+    if not len(here):
+        raise DataError(
+            f"No train row has the modality {modality.name!r}; leave it out, or fill its column."
+        )
+    if isinstance(stream, Columns):
+        return replace(stream, reader=_vectors(stream, modality, here))
+    assert isinstance(stream, Stored)
+    if isinstance(stream.reader, Text) and stream.reader.words:
+        return replace(stream, reader=modality.reader(words=_words(stream, modality, here)))  # type: ignore[type-var]
+    if isinstance(stream.reader, Steps):
+        some = here[np.linspace(0, len(here) - 1, min(len(here), FITTED_ON)).astype(np.int64)]
+        return replace(stream, reader=stream.reader.fitted(map(stream.decoded, some.tolist())))  # type: ignore[type-var]
+    return stream
+
+
+def _vectors(stream: Columns, modality: Modality, train: Rows) -> Vectors:
+    coding = stream.reader.coding
+    fitted = tuple(
+        Category.fitted(name, values[train], coding)
+        if name in modality.categories
+        else Number.fitted(name, values[train])
+        for name, values in zip(modality.columns, stream.columns, strict=True)
+    )
+    return Vectors(coding, fitted)
+
+
+def _words(stream: Stored, modality: Modality, train: Rows) -> tuple[str, ...]:
+    """The vocabulary of train; the 20,000 words that occur most."""
+    if isinstance(stream, Texts):
+        texts: Iterable[str] = stream.cells.take(pa.array(train)).to_pylist()
+    else:
+        assert isinstance(stream, Files)
+        texts = (stream.path(int(row)).read_text("utf-8-sig", "replace") for row in train)
+    clean = dict(modality.options).get("clean") == "tweet"
+    found = vocabulary(map(clean_tweet, texts) if clean else texts)[:20_000]
+    if not found:
+        raise DataError(f"{modality.name}: the texts of train have no word.")
+    return found
+
+
+def default_encoder(modality: Modality, stream: Stream) -> str:
+    """The expression of the encoder of a modality whose TOML names none."""
+    shape = stream.shape
+    match modality.kind:
+        case "image":
+            return f"resnet18(channels={shape[0]})"
+        case "video":
+            return "resnet18(channels=3)"
+        case "audio" if len(shape) == 3:
+            return "resnet18(channels=1)"
+        case "points":
+            return "pointnet()"
+        case "sequence":
+            return f"gru(channels={shape[-1]})"
+        case "text" if len(shape) == 2:
+            return f"bigru(channels={shape[-1]}, width=128)"
+    if isinstance(stream, Columns):
+        return stream.reader.encoder
+    if isinstance(stream, Stored) and isinstance(stream.reader, Text) and stream.reader.words:
+        return f"bigru(channels=64, width=64, tokens={len(stream.reader.words) + 2})"
+    return ""
+
+
+def _fingerprint(opened: Opened, surveys: Iterable[Survey]) -> str:
+    """SHA-256 of the columns, of how they are read, and of the sizes of files."""
+    recipe = opened.recipe
+    how = (recipe.modalities, opened.classes, recipe.seed, recipe.test, recipe.validation)
+    digest = hashlib.sha256(repr(how).encode())
+    for name in recipe.columns:
+        digest.update(column_hash(opened.table.column(name)))
+    for seen in surveys:
+        digest.update(seen.digest)
+    if opened.shards is not None:
+        digest.update(opened.shards.digest.encode())
+    return digest.hexdigest()
+
+
+def column_hash(array: pa.Array) -> bytes:
+    """SHA-256 of a column's values."""
+    digest = hashlib.sha256(repr((array.type, len(array), array.null_count)).encode())
+    digest.update(np.packbits(filled(array)).tobytes())
+    if not pa.types.is_string(array.type):  # what lies below a null is anything
+        array = pc.cast(array, pa.string()).fill_null("")
+    for buffer in array.buffers()[1:]:
+        digest.update(buffer)
+    return digest.digest()

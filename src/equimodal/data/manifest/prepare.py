@@ -1,0 +1,300 @@
+"""`equimodal data prepare`: the media of a manifest decoded once into shards, by several processes, again after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import tarfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...errors import ConfigError, DataError
+from .attempt import Progress, mapped
+from .load import Opened, Rows, column_hash, open_manifest
+from .recipe import Recipe
+from .shards import INDEX, RECORD, decoding, name_of
+from .streams import Files, survey
+
+__all__ = ["Written", "prepare", "verify"]
+
+PLACES = pa.struct(
+    [("shard", pa.int32()), ("offset", pa.int64()), ("size", pa.int64()), ("check", pa.int64())]
+)
+MANIFEST, TOML = "samples.parquet", "data.toml"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        toml: the data TOML of the shards.
+        shards: how many there are, and of them those that were there already.
+        samples: how many are in them.
+        left_out: for each row that cannot be read, by its place, the reason.
+    """
+
+    toml: Path
+    shards: tuple[int, int]
+    samples: int
+    left_out: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What is in a shard; it lies beside it as JSON, written last.
+
+    Attributes:
+        number: of the shard.
+        key: SHA-256 of what it was made from.
+        size: bytes.
+        sha256: of the file.
+        places: for each modality and row offset, size and CRC-32.
+        left_out: for each row that cannot be read the reason.
+    """
+
+    number: int
+    key: str
+    size: int
+    sha256: str
+    places: Mapping[str, Mapping[str, tuple[int, int, int]]]
+    left_out: Mapping[str, str]
+
+
+def prepare(
+    path: Path | str,
+    out: Path,
+    *,
+    samples: int = 512,
+    skip_unreadable: bool = False,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> Written:
+    """Decode all media of a manifest into shards, and write a data TOML that reads them.
+
+    Args:
+        path: of the data TOML.
+        out: the folder of the shards; what an earlier, stopped call has finished there stays.
+        samples: of a shard.
+        skip_unreadable: leave out rows with files that cannot be read, where the first would be refused.
+        workers: processes that decode; 0: this one.
+        progress: called with how many shards are done, and of how many.
+
+    Raises:
+        ConfigError: the folder holds something else, or there are no files to decode.
+        DataError: a file cannot be read.
+    """
+    opened = open_manifest(path)
+    recipe = opened.recipe
+    ahead = decoding(recipe)
+    files = {n: s for n, s in opened.streams.items() if isinstance(s, Files) and n in ahead}
+    if not files:
+        raise ConfigError(f"{path} names no files to decode.")
+    _make_room(out)
+    rows = np.flatnonzero(opened.usable)
+    key = _key(opened, files, rows, samples)
+    chunks = [rows[i : i + samples] for i in range(0, len(rows), samples)]
+    there = sum(_stored(out, number, key) is not None for number in range(len(chunks)))
+    work = partial(_shard, opened, files, out, key, skip_unreadable)
+    done: list[Shard] = []
+    for shard in mapped(work, list(enumerate(chunks)), workers, chunk=1):
+        done.append(shard)
+        if progress is not None:
+            progress(len(done), len(chunks))
+    left_out = {int(row): why for shard in done for row, why in shard.left_out.items()}
+    _write_table(opened, out)
+    _write_index(out, done, opened, left_out)
+    toml = _write_toml(recipe, out)
+    return Written(
+        toml,
+        (len(done), there),
+        len(rows) - len(left_out),
+        {opened.table.where(row): why for row, why in left_out.items()},
+    )
+
+
+def _key(opened: Opened, files: Mapping[str, Files], rows: Rows, samples: int) -> str:
+    """SHA-256 of all that shards are made from: files with their sizes and times, which row names which, and how."""
+    digest = hashlib.sha256(repr((decoding(opened.recipe), samples, rows.tolist())).encode())
+    for stream in files.values():
+        digest.update(survey(stream, rows, times=True).digest)
+        digest.update(column_hash(stream.cells))
+        digest.update(repr([column.tolist() for column in stream.spans]).encode())
+    return digest.hexdigest()
+
+
+def _make_room(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be made: {error.strerror}.") from None
+    own = re.compile(
+        r"\.?shard-\d{5}\.(tar|json)(\.part)?|" + "|".join((INDEX, RECORD, MANIFEST, TOML))
+    )
+    strange = [path.name for path in sorted(out.iterdir()) if not own.fullmatch(path.name)]
+    if strange:
+        raise ConfigError(f"{out} holds other files, such as {strange[0]}; choose an empty folder.")
+
+
+def _stored(out: Path, number: int, key: str) -> Shard | None:
+    """A shard that was finished before, if it was made from the same."""
+    try:
+        held = json.loads((out / f"shard-{number:05}.json").read_text(encoding="utf-8"))
+        shard = Shard(**held)
+        whole = (out / name_of(number)).stat().st_size == shard.size
+    except (OSError, ValueError, TypeError):
+        return None
+    return shard if whole and shard.key == key else None
+
+
+def _shard(
+    opened: Opened,
+    files: Mapping[str, Files],
+    out: Path,
+    key: str,
+    skip: bool,
+    numbered: tuple[int, Rows],
+) -> Shard:
+    """One shard, decoded now or before."""
+    number, rows = numbered
+    found = _stored(out, number, key)
+    if found is not None:
+        return found
+    path, part = out / name_of(number), out / f".{name_of(number)}.part"
+    places: dict[str, dict[str, tuple[int, int, int]]] = {name: {} for name in files}
+    left_out: dict[str, str] = {}
+    with part.open("wb") as held, tarfile.open(fileobj=held, mode="w") as tar:
+        for row in rows.tolist():
+            try:
+                arrays = _decoded(files, row)
+            except DataError as error:
+                if not skip:
+                    raise
+                left_out[str(row)] = str(error)
+                continue
+            for name, data in arrays.items():
+                places[name][str(row)] = _add(tar, f"{row:08}.{name}.npy", data)
+    sha256 = _flush(part)
+    size = part.stat().st_size
+    os.replace(part, path)
+    shard = Shard(number, key, size, sha256, places, left_out)
+    _write(out / f"shard-{number:05}.json", json.dumps(asdict(shard)).encode())
+    return shard
+
+
+def _decoded(files: Mapping[str, Files], row: int) -> dict[str, bytes]:
+    """For each modality that a row has what decoding gives, as the bytes of an ``.npy`` file."""
+    found = {}
+    for name, stream in files.items():
+        if stream.present[row]:
+            buffer = io.BytesIO()
+            np.save(buffer, stream.decoded(row).numpy(), allow_pickle=False)
+            found[name] = buffer.getvalue()
+    return found
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> tuple[int, int, int]:
+    """Offset, size and CRC-32 of a member."""
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    offset = tar.offset + len(member.tobuf(tar.format or tarfile.PAX_FORMAT))
+    tar.addfile(member, io.BytesIO(data))
+    return offset, len(data), zlib.crc32(data)
+
+
+def _flush(path: Path) -> str:
+    """SHA-256 of a file that is now on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def _write_table(opened: Opened, out: Path) -> None:
+    """The manifest with all its rows, so that positions stay what they are; texts in files are written out in it."""
+    table, recipe = opened.table, opened.recipe
+    spans = {c for m in recipe.modalities for c in (m.start, m.stop) if c}
+    tables = [m for m in recipe.modalities if m.kind == "table"]
+    numbers = spans | {c for m in tables for c in m.columns if c not in m.categories}
+    columns: dict[str, Any] = {}
+    for name in recipe.columns:
+        values = table.numbers(name) if name in numbers else table.texts(name)
+        columns[name] = pa.array(values, from_pandas=True) if name in numbers else values
+    for name, stream in opened.streams.items():
+        if isinstance(stream, Files) and name not in decoding(recipe):
+            column = next(m.columns[0] for m in recipe.modalities if m.name == name)
+            columns[column] = pa.array(_contents(stream, row) for row in range(len(table)))
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    _write(out / MANIFEST, buffer.getvalue())
+
+
+def _contents(stream: Files, row: int) -> str | None:
+    return stream.path(row).read_text("utf-8-sig", "replace") if stream.present[row] else None
+
+
+def _write_index(
+    out: Path, shards: list[Shard], opened: Opened, left_out: Mapping[int, str]
+) -> None:
+    columns = {}
+    names = list(shards[0].places) if shards else []
+    for name in names:
+        places = np.full((4, len(opened.table)), -1, dtype=np.int64)
+        for shard in shards:
+            rows = np.array(list(shard.places[name]), dtype=np.int64)
+            if len(rows):
+                places[0, rows] = shard.number
+                places[1:, rows] = np.array(list(shard.places[name].values())).T
+        fields = [pa.array(p).cast(f.type) for p, f in zip(places, PLACES, strict=True)]
+        columns[name] = pa.StructArray.from_arrays(fields, fields=list(PLACES))
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    _write(out / INDEX, buffer.getvalue())
+    record = {
+        "decoding": decoding(opened.recipe),
+        "sizes": {name_of(s.number): s.size for s in shards},
+        "sha256": {name_of(s.number): s.sha256 for s in shards},
+        "left_out": {str(row): why for row, why in left_out.items()},
+    }
+    _write(out / RECORD, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def _write_toml(recipe: Recipe, out: Path) -> Path:
+    """The data TOML of the shards: that of the files, but for where they are."""
+    text = recipe.path.read_text(encoding="utf-8-sig")
+    text = re.sub(r"(?m)^manifest\s*=.*$", f'manifest = "{MANIFEST}"\nshards = true', text, count=1)
+    _write(out / TOML, text.encode())
+    return out / TOML
+
+
+def verify(folder: Path) -> list[str]:
+    """The shards whose contents are not what was written, each with the reason."""
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    found = []
+    for name, expected in record["sha256"].items():
+        with (folder / name).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != expected:
+                found.append(
+                    f"{folder / name} is damaged: its SHA-256 is another; delete it and prepare again"
+                )
+    return found

@@ -1,0 +1,237 @@
+"""A manifest as an Arrow table: CSV of any dialect, or Parquet; only the columns that are needed are kept."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from ...errors import DataError, nearest
+
+__all__ = ["Table", "header", "read"]
+
+DELIMITERS = (",", ";", "\t", "|")
+NOTHING = (
+    "",
+    "NA",
+    "N/A",
+    "NaN",
+    "nan",
+    "null",
+    "None",
+)  # what is no number, and no mistake either
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a manifest.
+
+    Attributes:
+        path: of the file.
+        columns: strings, null where a cell is empty; the columns of Parquet keep their types.
+        first: the number that messages give to the first row: 2 in CSV, where the header is row 1, as spreadsheets count.
+        decimal: the sign before decimals.
+    """
+
+    path: Path
+    columns: pa.Table
+    first: int = 2
+    decimal: str = "."
+
+    def __len__(self) -> int:
+        return int(self.columns.num_rows)
+
+    def where(self, row: int) -> str:
+        """How messages name a row."""
+        return f"{self.path} row {row + self.first}"
+
+    def column(self, name: str) -> pa.Array:
+        """One column, as one array."""
+        return self.columns.column(name).chunk(0)
+
+    def texts(self, name: str) -> pa.Array:
+        """A column as strings, null where the cell is empty or only spaces; copied only if that changes one."""
+        array = self.column(name)
+        array = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+        array = array.cast(pa.string())
+        if pc.any(pc.match_substring_regex(array, r"^\s|\s$|^$")).as_py():
+            array = pc.utf8_trim_whitespace(array)
+            array = pc.if_else(pc.equal(array, ""), None, array)
+        return array
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """A column as numbers, NaN where the cell is empty.
+
+        Raises:
+            DataError: a cell holds something else, or an infinite number.
+        """
+        array = self.column(name)
+        if not pa.types.is_string(array.type) and not pa.types.is_dictionary(array.type):
+            values = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        else:
+            values = self._parsed(name)
+        wild = np.flatnonzero(np.isinf(values))
+        if len(wild):
+            raise DataError(f"{self.where(int(wild[0]))}: {name!r} is infinite.")
+        return np.asarray(values, dtype=np.float64)
+
+    def _parsed(self, name: str) -> Any:
+        texts = self.texts(name)
+        texts = pc.if_else(pc.is_in(texts, pa.array(NOTHING)), None, texts)
+        if self.decimal != ".":
+            texts = pc.replace_substring(texts, self.decimal, ".")
+        try:
+            return texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        except pa.ArrowInvalid:
+            row = next(i for i, text in enumerate(texts.to_pylist()) if not _is_number(text))
+            raise DataError(
+                f"{self.where(row)}: {texts[row].as_py()!r} in column {name!r} is not a number; put it right, empty the "
+                "cell, or name the column under categories."
+            ) from None
+
+    def codes(self, name: str) -> tuple[NDArray[np.int32], pa.Array]:
+        """A column as positions in its sorted different values, -1 where the cell is empty; and those values."""
+        found = pc.dictionary_encode(self.texts(name))
+        order = pc.sort_indices(found.dictionary).to_numpy(zero_copy_only=False)
+        place = np.full(len(order) + 1, -1, dtype=np.int32)
+        place[order] = np.arange(len(order))
+        held = pc.fill_null(found.indices, len(order)).to_numpy(zero_copy_only=False)
+        values = found.dictionary.take(pa.array(order))
+        del found
+        pa.default_memory_pool().release_unused()  # which else keeps what it freed
+        return place[held], values
+
+
+def _is_number(text: str | None) -> bool:
+    try:
+        float(text or 0)
+    except ValueError:
+        return False
+    return True
+
+
+def read(path: Path, columns: Sequence[str] | None = None) -> Table:
+    """A manifest.
+
+    Args:
+        path: ``.csv``, ``.tsv`` or ``.txt`` with a header, separated by commas, semicolons, tabs or bars, in UTF-8 with
+            or without a byte-order mark; or ``.parquet``.
+        columns: that are needed; None for all.
+
+    Raises:
+        DataError: the file is missing, empty or damaged, or lacks a column.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; the data TOML names it as its manifest.")
+    table = _parquet(path, columns) if path.suffix.lower() == ".parquet" else _csv(path, columns)
+    if not len(table):
+        raise DataError(f"{path} has no rows.")
+    return table
+
+
+def _whole(pieces: dict[str, pa.ChunkedArray]) -> pa.Table:
+    """One array for each column; the pieces of one are freed before the next is put together."""
+    made = {}
+    for name in list(pieces):
+        made[name] = pieces.pop(name).combine_chunks()
+        pa.default_memory_pool().release_unused()  # which else keeps what it freed
+    return pa.table(made)
+
+
+def _refuse_lacking(path: Path, columns: Sequence[str], there: Sequence[str]) -> None:
+    for name in columns:
+        if name not in there:
+            raise DataError(f"{path} has no column {name!r}; {nearest(name, there)}")
+
+
+def _parquet(path: Path, columns: Sequence[str] | None) -> Table:
+    try:
+        file = pa.parquet.ParquetFile(path, memory_map=True)
+        there = file.schema_arrow.names
+        _refuse_lacking(path, columns or (), there)
+        names = list(columns or there)
+        return Table(path, _whole({n: file.read([n]).column(0) for n in names}), first=1)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"{path} is damaged or no Parquet ({_brief(error)}); get it again."
+        ) from None
+
+
+def header(path: Path) -> tuple[list[str], str]:
+    """The names of the columns of a CSV file, and what separates them.
+
+    Raises:
+        DataError: it is empty, is not UTF-8, or names a column twice.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            line = file.readline().strip("\r\n")
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not UTF-8; save it as 'CSV UTF-8'.") from None
+    if not line.strip():
+        raise DataError(f"{path} is empty; its first row must name the columns.")
+    split = {d: next(csv.reader([line], delimiter=d)) for d in DELIMITERS}
+    delimiter = max(split, key=lambda d: len(split[d]))  # the first on a tie: a comma
+    names = [name.strip() for name in split[delimiter]]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DataError(f"{path} names the column {twice[0]!r} twice.")
+    return names, delimiter
+
+
+def _csv(path: Path, columns: Sequence[str] | None) -> Table:
+    names, delimiter = header(path)
+    _refuse_lacking(path, columns or (), names)
+    wanted = list(names if columns is None else columns)
+    try:
+        pieces = _parse(path, names, delimiter, wanted, threads=True)
+    except pa.ArrowInvalid:
+        try:  # one thread knows the number of the row
+            pieces = _parse(path, names, delimiter, wanted, threads=False)
+        except pa.ArrowInvalid as error:
+            raise DataError(_csv_refusal(path, str(error), delimiter)) from None
+    return Table(path, _whole(pieces), decimal="," if delimiter == ";" else ".")
+
+
+def _parse(
+    path: Path, names: Sequence[str], delimiter: str, wanted: Sequence[str], threads: bool
+) -> dict[str, pa.ChunkedArray]:
+    strings = dict.fromkeys(wanted, pa.string())
+    table = pa.csv.read_csv(
+        path,
+        pa.csv.ReadOptions(use_threads=threads, column_names=list(names), skip_rows=1),
+        pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        pa.csv.ConvertOptions(
+            column_types=strings,
+            include_columns=list(wanted),
+            null_values=[""],
+            strings_can_be_null=True,
+        ),
+    )
+    return dict(zip(table.column_names, table.columns, strict=True))
+
+
+def _csv_refusal(path: Path, said: str, delimiter: str) -> str:
+    found = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", said)
+    if found:
+        return (
+            f"{path} row {int(found[1])} has {found[3]} values separated by {delimiter!r}, the header {found[2]}; a value "
+            "that holds the separator must stand in quotes."
+        )
+    if "UTF8" in said:
+        return f"{path} is not UTF-8 ({_brief(said)}); save it as 'CSV UTF-8'."
+    return f"{path} cannot be read as CSV ({_brief(said)})."
+
+
+def _brief(error: object) -> str:
+    return str(error).splitlines()[0].rstrip(".")[:200]

@@ -1,0 +1,110 @@
+"""One pass over the data: what a model answers when it has only some of the modalities. Nothing is computed twice.
+
+How a modality is taken away is a choice that changes the figures, so it has a name:
+
+- ``missing``: the model is told that the sample lacks it (only models of this library know how); with nobody left the
+  prediction is uniform;
+- ``zero``: its input is zero;
+- ``mean``: its input is the mean over the data;
+- ``permute``: its input is that of another sample of the batch, so it stays plausible and says nothing of the label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .coalitions import Plan
+
+__all__ = ["Absence", "Answers", "Collector"]
+
+Absence = Literal["missing", "zero", "mean", "permute"]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model said of N samples, on the CPU.
+
+    Attributes:
+        plan: the coalitions that were asked.
+        absence: how the others were taken away.
+        correct: [N, S], 1 where a coalition's answer is right; 1 / C where it is uniform.
+        log_likelihood: [N, S] of the true class, in nats.
+        target: [N].
+        classes: C.
+        unimodal: for each modality its own logits [N, C]; nothing where the model has none.
+        features: for each modality [N, d]; nothing where they are not known.
+        present: for each modality [N] booleans.
+    """
+
+    plan: Plan
+    absence: Absence
+    correct: NDArray[np.float64]
+    log_likelihood: NDArray[np.float64]
+    target: NDArray[np.int64]
+    classes: int
+    unimodal: Mapping[str, Tensor]
+    features: Mapping[str, Tensor]
+    present: Mapping[str, NDArray[np.bool_]]
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+
+class Collector:
+    """Gathers the answers of batches; a row of logits is reduced to what is asked of it at once."""
+
+    def __init__(self, plan: Plan, absence: Absence) -> None:
+        self.plan, self.absence = plan, absence
+        self.correct: list[Tensor] = []
+        self.log_likelihood: list[Tensor] = []
+        self.target: list[Tensor] = []
+        self.unimodal: dict[str, list[Tensor]] = {}
+        self.features: dict[str, list[Tensor]] = {}
+        self.present: dict[str, list[Tensor]] = {}
+        self.classes = 0
+
+    def add(self, logits: Tensor, target: Tensor) -> None:
+        """Logits [S, B, C] of the coalitions, targets [B]."""
+        logits, target = logits.detach().double().cpu(), target.long().cpu()
+        self.classes = logits.shape[2]
+        there = target[None, :, None].expand(len(logits), -1, 1)
+        log_p = logits.log_softmax(2).gather(2, there).squeeze(2)
+        best = logits.max(2, keepdim=True).values
+        tied = logits == best  # uniform answers are right by chance
+        correct = tied.gather(2, there).squeeze(2).double() / tied.sum(2)
+        self.correct.append(correct.T)
+        self.log_likelihood.append(log_p.T)
+        self.target.append(target)
+
+    def keep(
+        self,
+        unimodal: Mapping[str, Tensor],
+        features: Mapping[str, Tensor],
+        present: Mapping[str, Tensor],
+    ) -> None:
+        """What else is known of the same batch."""
+        for held, found in (
+            (self.unimodal, unimodal), (self.features, features), (self.present, present)
+        ):  # fmt: skip
+            for modality, values in found.items():
+                held.setdefault(modality, []).append(values.detach().cpu())
+
+    def answers(self) -> Answers:
+        return Answers(
+            self.plan,
+            self.absence,
+            torch.cat(self.correct).numpy(),
+            torch.cat(self.log_likelihood).numpy(),
+            torch.cat(self.target).numpy(),
+            self.classes,
+            {m: torch.cat(parts) for m, parts in self.unimodal.items()},
+            {m: torch.cat(parts) for m, parts in self.features.items()},
+            {m: torch.cat(parts).bool().numpy() for m, parts in self.present.items()},
+        )

@@ -1,0 +1,322 @@
+"""From a model and its data to a diagnosis."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core import Balanced, Batch
+from ..data.dataset import Dataset
+from ..errors import ConfigError, DataError
+from ..models import Multimodal
+from ..training.evaluate import batches
+from . import own, plain
+from .answers import Absence, Answers
+from .bootstrap import Bootstrap, Interval
+from .coalitions import Plan, plan
+from .findings import Diagnosis, Information, Interaction, Potential, Subset, Use
+from .information import decomposition, entropy, lower_bound
+from .potential import Probes, probes
+from .verdict import verdict
+
+__all__ = ["diagnose"]
+
+Array = NDArray[np.float64]
+Model = Balanced | Multimodal | Callable[[dict[str, Any]], Any]
+Data = Dataset | Iterable[Any]
+BATCH = 256
+
+
+def diagnose(
+    model: Model,
+    loader: Data,
+    modalities: Sequence[str] | plain.Groups | None = None,
+    *,
+    train: Data | None = None,
+    alone: Mapping[str, Balanced | Multimodal] | None = None,
+    absence: Absence | None = None,
+    classes: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Diagnosis:
+    """How much a model uses each modality, how much each could give, and what to do; all with 95% intervals.
+
+    Args:
+        model: a learner or model of this library, or any function (also a module) of a dictionary from names to arrays
+            that gives logits [B, C].
+        loader: test data: a data set, its batches, or pairs (inputs, target).
+        modalities: names of the function's inputs that count as modalities; or for each modality the names of its
+            inputs, where it has several. A model of this library knows its own.
+        train: training data; linear probes of the frozen features then say how much each modality could give.
+        alone: for each modality (or some) a model that was trained on it alone.
+        absence: how a modality is taken away, see `answers`; by default ``missing``, of a function ``permute``.
+        classes: their names; by default those of the data set, or numbers.
+        seed: of permutations and resamples.
+
+    Raises:
+        EquimodalError: something is not as described.
+    """
+    if isinstance(model, Balanced | Multimodal):
+        learner = _learner(model)
+        _check(learner, modalities, alone)
+        test = _ask(learner, loader, absence or "missing", seed)
+        known = None if train is None else _ask(learner, train, None, seed)
+        others = _alone(alone or {}, loader, train, seed)
+    else:
+        if train is not None or alone:
+            raise ConfigError(
+                "The features of a plain function are not known, so it can be neither probed nor compared with models "
+                "trained alone: leave out train and alone."
+            )
+        if absence == "missing":
+            raise ConfigError(
+                "A plain function is not told which modalities are missing: choose absence='zero', 'mean' or 'permute'."
+            )
+        found = plain.pairs(batches(loader, BATCH) if isinstance(loader, Dataset) else loader)
+        keys = plain.groups(modalities, found[0][0])
+        chosen = plan(tuple(keys), seed)
+        test = plain.ask(model, found, keys, chosen, absence or "permute", seed)
+        known, others = None, {}
+    return conclude(test, _classes(classes, loader, test), known, others, seed)
+
+
+def conclude(
+    test: Answers,
+    classes: Sequence[str],
+    train: Answers | None = None,
+    alone: Mapping[str, tuple[Answers, Answers | None]] | None = None,
+    seed: int = 0,
+) -> Diagnosis:
+    """The diagnosis of answers: everything after the model was asked."""
+    bootstrap = Bootstrap(len(test), seed)
+    probed = None if train is None or not test.features else probes(train, test, seed=seed)
+    names = test.plan.modalities
+    shapley = test.correct @ test.plan.shapley.T  # [N, M]
+    accuracy = _sure(bootstrap.mean(test.correct[:, -1]))
+    pairs = list(itertools.combinations(names, 2))
+    made = Diagnosis(
+        modalities=names,
+        classes=tuple(classes),
+        samples=len(test),
+        absence=test.absence,
+        chance=float(np.bincount(test.target).max() / len(test)),
+        accuracy=accuracy,
+        subsets=_subsets(test, bootstrap),
+        use=_use(test, shapley, classes, bootstrap),
+        potential=_potential(test, train, probed, alone or {}, bootstrap, seed),
+        differences=_differences(names, shapley, bootstrap),
+        interactions=tuple(
+            Interaction(a, b, _sure(bootstrap.mean(test.correct @ test.plan.interaction(a, b))))
+            for a, b in pairs
+        ),
+        information=_information(test, pairs, seed) if test.unimodal else None,
+    )
+    return replace(made, verdict=verdict(made))
+
+
+# Parts.
+
+
+def _subsets(test: Answers, bootstrap: Bootstrap) -> tuple[Subset, ...]:
+    right, log_p = bootstrap.means(test.correct), bootstrap.means(test.log_likelihood)
+    return tuple(
+        Subset(coalition, _sure(right[i]), _sure(log_p[i]))
+        for i, coalition in enumerate(test.plan.coalitions)
+    )
+
+
+def _use(
+    test: Answers, shapley: Array, classes: Sequence[str], bootstrap: Bootstrap
+) -> dict[str, Use]:
+    plan, names = test.plan, test.plan.modalities
+    shares = bootstrap.means(shapley)
+    log_shares = bootstrap.means(test.log_likelihood @ plan.shapley.T)
+    lost = bootstrap.means(test.correct @ np.stack([plan.leave_one_out(m) for m in names]).T)
+    gained = bootstrap.means(test.correct @ np.stack([plan.add_one_in(m) for m in names]).T)
+    error = plan.sampling_error(test.correct.mean(0))
+    member = np.eye(len(classes))[test.target]  # [N, C]
+    found = {}
+    for i, m in enumerate(names):
+        of_class = bootstrap.means(np.repeat(shapley[:, [i]], len(classes), 1), member)
+        found[m] = Use(
+            _sure(shares[i]),
+            _sure(log_shares[i]),
+            _sure(lost[i]),
+            _sure(gained[i]),
+            _decoupled(test, m, bootstrap),
+            dict(zip(classes, of_class, strict=True)),
+            float(error[i]),
+        )
+    return found
+
+
+def _decoupled(test: Answers, modality: str, bootstrap: Bootstrap) -> Interval | None:
+    if modality not in test.unimodal:
+        return None
+    return bootstrap.mean(_own(test, modality), test.present[modality].astype(float))
+
+
+def _own(test: Answers, modality: str) -> Array:
+    """[N]: 1 where a modality's own logits are right."""
+    said = test.unimodal[modality].argmax(1).numpy()
+    right: Array = (said == test.target).astype(np.float64)
+    return right
+
+
+def _differences(names: Sequence[str], shapley: Array, bootstrap: Bootstrap) -> dict[str, Interval]:
+    return {
+        f"{a} - {b}": _sure(bootstrap.mean(shapley[:, i] - shapley[:, j]))
+        for (i, a), (j, b) in itertools.permutations(enumerate(names), 2)
+    }
+
+
+def _potential(
+    test: Answers,
+    train: Answers | None,
+    probed: Probes | None,
+    alone: Mapping[str, tuple[Answers, Answers | None]],
+    bootstrap: Bootstrap,
+    seed: int,
+) -> dict[str, Potential]:
+    best = _best_probes(test, train, alone, seed) if alone else None
+    found = {}
+    for m in test.plan.modalities:
+        mean = functools.partial(bootstrap.mean, weight=test.present[m].astype(np.float64))
+        figures: dict[str, Interval | None] = {}
+        if probed is not None:
+            figures["probe"] = mean(probed.alone[m])
+            figures["unused"] = mean(probed.alone[m] - _own(test, m))
+            adds = probed.adds(m)
+            figures["adds"] = None if adds is None else bootstrap.mean(adds)
+        if m in alone:
+            figures["alone"] = mean(alone[m][0].correct[:, -1])
+        if best is not None and m in alone:
+            figures["alone_probe"] = mean(best.alone[m])
+            if probed is not None:
+                figures["gap"] = mean(best.alone[m] - probed.alone[m])
+            adds = best.adds(m)
+            figures["alone_adds"] = None if adds is None else bootstrap.mean(adds)
+        found[m] = Potential(**figures)
+    return found
+
+
+def _best_probes(
+    test: Answers,
+    train: Answers | None,
+    alone: Mapping[str, tuple[Answers, Answers | None]],
+    seed: int,
+) -> Probes | None:
+    """Probes where each modality has the features of the model trained on it alone, if there is one."""
+    if train is None or any(known is None for _, known in alone.values()):
+        return None
+    asked = {m: there.features[m] for m, (there, _) in alone.items()}
+    known = {m: there.features[m] for m, (_, there) in alone.items() if there is not None}
+    return probes(
+        replace(train, features={**train.features, **known}),
+        replace(test, features={**test.features, **asked}),
+        seed=seed,
+    )
+
+
+def _information(test: Answers, pairs: Sequence[tuple[str, str]], seed: int) -> Information:
+    def bound(log_p: Array, there: NDArray[np.bool_]) -> Interval:
+        return lower_bound(
+            log_p[there], test.target[there], test.classes, Bootstrap(int(there.sum()), seed)
+        )
+
+    rows = np.arange(len(test))
+    modalities, said = {}, {}
+    for m, logits in test.unimodal.items():
+        log_p = logits.double().log_softmax(1).numpy()[rows, test.target]
+        if test.present[m].any():
+            modalities[m] = bound(log_p, test.present[m])
+        said[m] = logits.argmax(1).numpy()
+    parts = []
+    for a, b in pairs:
+        both = test.present[a] & test.present[b]
+        if both.any():
+            found = decomposition(
+                (a, b), (said[a][both], said[b][both]), test.target[both], test.classes,
+                Bootstrap(int(both.sum()), seed),
+            )  # fmt: skip
+            parts += [] if found is None else [found]
+    shares = np.bincount(test.target, minlength=test.classes) / len(test)
+    everything = np.ones(len(test), dtype=bool)
+    return Information(
+        float(entropy(shares)),
+        modalities,
+        bound(test.log_likelihood[:, -1], everything),
+        tuple(parts),
+    )
+
+
+def _sure(figure: Interval | None) -> Interval:
+    assert figure is not None, "there are samples"
+    return figure
+
+
+# Asking.
+
+
+def _learner(model: Balanced | Multimodal) -> Balanced:
+    return model if isinstance(model, Balanced) else Balanced(model)
+
+
+def _ask(learner: Balanced, data: Data, absence: Absence | None, seed: int) -> Answers:
+    """The answers of all coalitions; without an absence only those of the whole model, and its features."""
+    names = learner.model.modalities
+    whole = Plan(names, (names,), np.zeros((1, len(names), 1)))
+    chosen = whole if absence is None else plan(names, seed)
+    return own.ask(learner, batches(data, BATCH), chosen, absence or "missing", seed)
+
+
+def _alone(
+    models: Mapping[str, Balanced | Multimodal], test: Data, train: Data | None, seed: int
+) -> dict[str, tuple[Answers, Answers | None]]:
+    return {
+        m: (
+            _ask(_learner(model), _only(test, m), None, seed),
+            None if train is None else _ask(_learner(model), _only(train, m), None, seed),
+        )
+        for m, model in models.items()
+    }
+
+
+def _only(data: Data, modality: str) -> Iterable[Batch]:
+    for batch in batches(data, BATCH):
+        present = {m: mask for m, mask in batch.present.items() if m == modality}
+        yield Batch({modality: batch.inputs[modality]}, batch.target, batch.index, present)
+
+
+def _check(
+    learner: Balanced,
+    modalities: Sequence[str] | plain.Groups | None,
+    alone: Mapping[str, Balanced | Multimodal] | None,
+) -> None:
+    known = learner.model.modalities
+    if modalities is not None and tuple(modalities) != known:
+        raise ConfigError(
+            f"The model's modalities are {', '.join(known)}: leave out modalities={tuple(modalities)!r}."
+        )
+    for m, model in (alone or {}).items():
+        if m not in known or _learner(model).model.modalities != (m,):
+            raise ConfigError(
+                f"alone[{m!r}] must be a model of the modality {m!r} alone, and {m!r} one of {', '.join(known)}."
+            )
+
+
+def _classes(given: Sequence[str] | None, data: Data, test: Answers) -> tuple[str, ...]:
+    found = given if given is not None else (data.classes if isinstance(data, Dataset) else None)
+    names = tuple(map(str, range(test.classes) if found is None else found))
+    if len(names) != test.classes:
+        raise ConfigError(f"There are {len(names)} names of classes, but {test.classes} logits.")
+    if len(test.target) and int(test.target.max()) >= test.classes:
+        raise DataError(
+            f"A target is {int(test.target.max())}, but the model tells {test.classes} classes apart, from 0 on."
+        )
+    return names

@@ -1,0 +1,170 @@
+"""What a diagnosis found: figures with intervals, as plain values that JSON can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .answers import Absence
+from .bootstrap import LEVEL, Interval
+from .information import Decomposition
+
+__all__ = ["Diagnosis", "Information", "Interaction", "Potential", "Sentence", "Subset", "Use"]
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A model that sees some modalities only."""
+
+    modalities: tuple[str, ...]
+    accuracy: Interval
+    log_likelihood: Interval
+
+
+@dataclass(frozen=True)
+class Use:
+    """How much the model uses a modality; accuracies are fractions, log-likelihoods nats per sample.
+
+    Attributes:
+        shapley_accuracy, shapley_log_likelihood: its share of what the model gains over knowing nothing.
+        leave_one_out: what accuracy loses without it.
+        add_one_in: what accuracy gains by it alone.
+        decoupled: accuracy of its own logits, on the samples that have it; None where the model has none.
+        by_class: for each class its Shapley value of accuracy on samples of that class.
+        sampling_error: standard error from sampling orders, of the Shapley value of accuracy; 0 where it is exact.
+    """
+
+    shapley_accuracy: Interval
+    shapley_log_likelihood: Interval
+    leave_one_out: Interval
+    add_one_in: Interval
+    decoupled: Interval | None
+    by_class: Mapping[str, Interval | None]
+    sampling_error: float
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """How much more two modalities give together than the sum of what each gives; below zero where they overlap."""
+
+    first: str
+    second: str
+    accuracy: Interval
+
+
+@dataclass(frozen=True)
+class Potential:
+    """How much a modality could give; accuracies on the samples that have it, None where it was not measured.
+
+    Attributes:
+        probe: of a linear probe of its frozen features.
+        unused: what the probe is above the decoupled accuracy: in the features, not in the prediction.
+        adds: what its features add to a linear probe of those of all others.
+        alone: of the modality trained alone.
+        alone_probe: of a linear probe of the encoder that was trained alone.
+        gap: alone_probe - probe: how far the encoder is under-trained.
+        alone_adds: what those features add to the others'.
+    """
+
+    probe: Interval | None = None
+    unused: Interval | None = None
+    adds: Interval | None = None
+    alone: Interval | None = None
+    alone_probe: Interval | None = None
+    gap: Interval | None = None
+    alone_adds: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Information:
+    """In nats.
+
+    Attributes:
+        entropy: H(Y) of the test labels.
+        modalities: for each modality the lower bound of I(X_m; Y) by its own logits.
+        fused: the lower bound of I(Z; Y).
+        decomposition: of pairs of modalities' predicted classes.
+    """
+
+    entropy: float
+    modalities: Mapping[str, Interval]
+    fused: Interval
+    decomposition: tuple[Decomposition, ...]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of the verdict and the figures that it rests on."""
+
+    about: str
+    text: str
+    evidence: Mapping[str, Interval] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What each modality gives, could give, and what to do.
+
+    Attributes:
+        modalities: their names.
+        classes: their names.
+        samples: N, test samples.
+        absence: how modalities were taken away.
+        level: of the intervals.
+        chance: accuracy of always naming the most frequent class of the test samples.
+        accuracy: of the whole model.
+        subsets: the model with every coalition of modalities that was asked.
+        use, potential: for each modality.
+        differences: for each pair "a - b" the difference of their Shapley values of accuracy.
+        interactions: of every pair.
+        information: None where the model has no logits per modality.
+        verdict: in words.
+        version: of this form.
+    """
+
+    modalities: tuple[str, ...]
+    classes: tuple[str, ...]
+    samples: int
+    absence: Absence
+    chance: float
+    accuracy: Interval
+    subsets: tuple[Subset, ...]
+    use: Mapping[str, Use]
+    potential: Mapping[str, Potential]
+    differences: Mapping[str, Interval]
+    interactions: tuple[Interaction, ...]
+    information: Information | None
+    verdict: tuple[Sentence, ...] = ()
+    level: float = LEVEL
+    version: int = VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they stand in `diagnosis.json`."""
+        from .form import to_dict
+
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Diagnosis:
+        """The inverse of `to_dict`.
+
+        Raises:
+            DataError: the values are not a diagnosis.
+        """
+        from .form import from_dict
+
+        return from_dict(values)
+
+    def text(self) -> str:
+        """Tables and the verdict, as the command line prints them."""
+        from .form import text
+
+        return text(self)
+
+    def _repr_html_(self) -> str:
+        from .form import html
+
+        return html(self)

@@ -1,0 +1,121 @@
+"""The forms of a diagnosis: plain values, text, HTML."""
+
+from __future__ import annotations
+
+import functools
+import html as markup
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import DataError
+from .bootstrap import Interval
+from .findings import Diagnosis
+
+__all__ = ["from_dict", "html", "tables", "text", "to_dict"]
+
+Rows = list[tuple[str, ...]]
+
+
+@functools.cache
+def _adapter() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Diagnosis)
+
+
+def to_dict(found: Diagnosis) -> dict[str, Any]:
+    """Values that JSON can hold."""
+    values: dict[str, Any] = _adapter().dump_python(found, mode="json")
+    return values
+
+
+def from_dict(values: Mapping[str, Any]) -> Diagnosis:
+    """The diagnosis of such values.
+
+    Raises:
+        DataError: they are none.
+    """
+    from pydantic import ValidationError
+
+    try:
+        found: Diagnosis = _adapter().validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(f"This is not a diagnosis: {where}: {first['msg']}.") from None
+    return found
+
+
+def tables(found: Diagnosis) -> list[tuple[tuple[str, ...], Rows]]:
+    """Headers and rows: use and potential of each modality, then the coalitions."""
+    use = ("modality", "Shapley, points", "without it", "decoupled", "probe", "alone", "adds")
+    rows: Rows = [("all", "", "", _percent(found.accuracy), "", "", "")]
+    for m in found.modalities:
+        u, p = found.use[m], found.potential[m]
+        rows.append(
+            (m, _percent(u.shapley_accuracy), _percent(_minus(u.leave_one_out)), _percent(u.decoupled),
+             _percent(p.probe), _percent(p.alone), _percent(p.alone_adds or p.adds))
+        )  # fmt: skip
+    subsets: Rows = [
+        (" + ".join(s.modalities) or "nothing", _percent(s.accuracy), _nats(s.log_likelihood))
+        for s in found.subsets
+    ]
+    return [(use, rows), (("the model sees", "accuracy, %", "log-likelihood, nats"), subsets)]
+
+
+def text(found: Diagnosis) -> str:
+    """Tables, then the verdict."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    out = io.StringIO()
+    console = Console(file=out, highlight=False, markup=False, width=10_000)
+    for headers, rows in tables(found):
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        for i, header in enumerate(headers):
+            table.add_column(header, justify="left" if i == 0 else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        console.print(table)
+    lines = "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    said = "\n".join(f"- {sentence.text}" for sentence in found.verdict)
+    return f"{lines}\n{_how(found)}\n\n{said}\n"
+
+
+def html(found: Diagnosis) -> str:
+    """The same for a notebook; names come from data, so everything is escaped."""
+    parts = [_html_table(headers, rows) for headers, rows in tables(found)]
+    said = "".join(f"<li>{markup.escape(sentence.text)}</li>" for sentence in found.verdict)
+    return f"<ul>{said}</ul>{''.join(parts)}<p>{markup.escape(_how(found))}</p>"
+
+
+def _html_table(headers: Sequence[str], rows: Rows) -> str:
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{markup.escape(c)}</{tag}>" for c in cells) + "</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    return f"<table><thead>{line(headers, 'th')}</thead><tbody>{body}</tbody></table>"
+
+
+def _how(found: Diagnosis) -> str:
+    return (
+        f"{found.samples} samples; ± is half of the {found.level:.0%} interval over them; "
+        f"modalities are taken away by '{found.absence}'."
+    )
+
+
+def _percent(figure: Interval | None) -> str:
+    if figure is None:
+        return "–"
+    return f"{100 * figure.value:.1f} ± {50 * (figure.high - figure.low):.1f}"
+
+
+def _nats(figure: Interval) -> str:
+    return f"{figure.value:.3f} ± {(figure.high - figure.low) / 2:.3f}"
+
+
+def _minus(figure: Interval) -> Interval:
+    return Interval(-figure.value, -figure.high, -figure.low)

@@ -1,0 +1,148 @@
+r"""What modalities know of the label, in nats: lower bounds, and how two predictions share their information.
+
+- Lower bounds: :math:`I(X_m; Y) \ge H(Y) - \mathrm{CE}(g_m)` and the same for the fused prediction, with the empirical
+  H(Y). Source: Qin et al., "Deep Information-Balanced Multimodal Learning", IEEE TPAMI 2026, eqs. 10 and 11.
+- Partial information decomposition of the label over two modalities' predicted classes, with the redundancy I_min:
+  redundant + unique_1 + unique_2 + synergistic = I(both; Y). Source: Williams and Beer, "Nonnegative decomposition of
+  multivariate information", arXiv 1004.2515. I_min is chosen because it has a closed form, so that it can be resampled;
+  it counts as redundant what both say an equal amount about, also where they say different things, so that it is an
+  upper end of what is shared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bootstrap import Bootstrap, Interval
+
+__all__ = ["Decomposition", "decompose", "decomposition", "entropy", "lower_bound"]
+
+Array = NDArray[np.float64]
+
+CELLS = 40_000  # of a table of two predictions and the label; beyond it a test set fills too few
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """Of I(both predicted classes; Y), in nats.
+
+    Attributes:
+        first, second: the modalities.
+        redundant: what either says.
+        unique_first, unique_second: what only one says.
+        synergistic: what only both together say.
+        total: their sum.
+    """
+
+    first: str
+    second: str
+    redundant: Interval
+    unique_first: Interval
+    unique_second: Interval
+    synergistic: Interval
+    total: Interval
+
+
+def entropy(p: Array) -> Array:
+    """H in nats over the last axis."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(p > 0, p * np.log(p), 0.0)
+    found: Array = -terms.sum(-1)
+    return found
+
+
+def lower_bound(
+    log_likelihood: Array, target: NDArray[np.int64], classes: int, bootstrap: Bootstrap
+) -> Interval:
+    """H(Y) - CE, where the entropy is resampled along with the cross-entropy.
+
+    Args:
+        log_likelihood: [N] of the true class.
+        target: [N].
+        classes: C.
+        bootstrap: over the N samples.
+    """
+    onehot = np.eye(classes)[target]
+    both = np.concatenate([onehot, log_likelihood[:, None]], 1)
+    sums = np.concatenate([block @ both for block in bootstrap.counts()]) / len(target)
+    value = entropy(onehot.mean(0)) + log_likelihood.mean()
+    return bootstrap.normal(float(value), entropy(sums[:, :-1]) + sums[:, -1])
+
+
+def decompose(joint: Array) -> Array:
+    """[..., 4]: redundant, unique of the first, unique of the second, synergistic, of tables [..., A, B, C] that sum to 1."""
+    first, second = joint.sum(-2), joint.sum(-3)
+    redundant = _minimum(first, second)
+    i_first, i_second = _information(first), _information(second)
+    i_both = _information(joint.reshape(*joint.shape[:-3], -1, joint.shape[-1]))
+    return np.stack(
+        [
+            redundant,
+            i_first - redundant,
+            i_second - redundant,
+            i_both - i_first - i_second + redundant,
+        ],
+        -1,
+    )
+
+
+def _information(table: Array) -> Array:
+    """I(A; Y) of tables [..., A, C]."""
+    flat = table.reshape(*table.shape[:-2], -1)
+    return entropy(table.sum(-1)) + entropy(table.sum(-2)) - entropy(flat)
+
+
+def _minimum(first: Array, second: Array) -> Array:
+    """I_min = Σ_y p(y) min over sources of the specific information I(Y = y; A)."""
+    found: Array = np.minimum(_specific(first), _specific(second)).sum(-1)
+    return found
+
+
+def _specific(table: Array) -> Array:
+    """[..., C]: p(y) I(Y = y; A) = Σ_a p(a, y) log p(y | a) / p(y)."""
+    given, label = table.sum(-1, keepdims=True), table.sum(-2, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(table > 0, table * np.log(table / (given * label)), 0.0)
+    found: Array = terms.sum(-2)
+    return found
+
+
+def decomposition(
+    names: tuple[str, str],
+    said: tuple[NDArray[np.int64], NDArray[np.int64]],
+    target: NDArray[np.int64],
+    classes: int,
+    bootstrap: Bootstrap,
+) -> Decomposition | None:
+    """Of predicted classes [N] and [N]; None where there are too many classes for a table of them.
+
+    The counted informations are too large in small samples; the resamples say by how much, and it is taken off.
+    """
+    size = (classes, classes, classes)
+    if classes**3 > CELLS:
+        return None
+    cell = np.ravel_multi_index((*said, target), size)
+    used, cell = np.unique(cell, return_inverse=True)  # most cells are empty
+    onehot = np.zeros((len(target), len(used)))
+    onehot[np.arange(len(target)), cell] = 1
+    figures = np.concatenate(
+        [_figures(block @ onehot / len(target), used, size) for block in bootstrap.counts()]
+    )
+    value = _figures(onehot.mean(0)[None], used, size)[0]
+    found = [bootstrap.corrected(float(value[k]), figures[:, k]) for k in range(5)]
+    return Decomposition(*names, *found)
+
+
+def _figures(probabilities: Array, used: NDArray[np.int64], size: tuple[int, int, int]) -> Array:
+    """[r, 5] of the probabilities [r, K] of the cells that are used."""
+    parts = np.empty((len(probabilities), 4))
+    rows = max(1, 4_000_000 // int(np.prod(size)))
+    for start in range(0, len(probabilities), rows):
+        some = probabilities[start : start + rows]
+        joint = np.zeros((len(some), int(np.prod(size))))
+        joint[:, used] = some
+        parts[start : start + rows] = decompose(joint.reshape(-1, *size))
+    return np.concatenate([parts, parts.sum(1, keepdims=True)], 1)

@@ -1,0 +1,137 @@
+"""Answers of a model of this library: encoders run once, and the head is asked once for each coalition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from ..core import Balanced, Batch, Output, Padded, Phase, Step
+from ..core.evaluation import evaluating
+from ..errors import ConfigError, DataError
+from ..training.place import place
+from .answers import Absence, Answers, Collector
+from .coalitions import Coalition, Plan
+
+__all__ = ["ask"]
+
+
+@torch.no_grad()
+def ask(
+    learner: Balanced, data: Iterable[Batch], plan: Plan, absence: Absence, seed: int = 0
+) -> Answers:
+    """What the learner answers, in evaluation mode.
+
+    In evaluation mode a sample's features depend on its own input only, so features stand for inputs: those of a zero or
+    mean input are one vector, and permuted features are those of permuted inputs.
+
+    Raises:
+        DataError: there is no sample, or one has no target.
+        ConfigError: a modality has no zero or mean input.
+    """
+    like = next(learner.parameters())
+    found = Collector(plan, absence)
+    generator = torch.Generator().manual_seed(seed)
+    batches = data if absence in ("missing", "permute") else list(data)
+    with evaluating(learner):
+        blanks = _blanks(learner, batches, absence)
+        for batch in batches:
+            if batch.target is None:
+                raise DataError("A diagnosis needs a target for every sample.")
+            _ask(learner, place(batch, like.device, like.dtype), found, blanks, generator)
+    if not found.target:
+        raise DataError("There is no sample to diagnose the model on.")
+    return found.answers()
+
+
+def _ask(
+    learner: Balanced,
+    batch: Batch,
+    found: Collector,
+    blanks: Mapping[str, Tensor],
+    generator: torch.Generator,
+) -> None:
+    modalities = learner.model.modalities
+    assert batch.target is not None
+    features = {m: learner.model.encode(m, batch) for m in modalities}
+    masks = {m: batch.mask(m) for m in modalities}
+    orders = {m: torch.randperm(len(batch), generator=generator) for m in modalities}
+    orders = {m: order.to(batch.device) for m, order in orders.items()}
+    whole = _speak(learner, batch, features, masks)
+
+    def answer(coalition: Coalition) -> Tensor:
+        if len(coalition) == len(modalities):
+            return whole.fused
+        away = [m for m in modalities if m not in coalition]
+        if found.absence == "missing":
+            if not coalition:
+                return torch.zeros_like(whole.fused)
+            absent = {m: torch.zeros_like(masks[m]) for m in away}
+            return _missing(learner, batch, features, {**masks, **absent}, whole.fused)
+        if found.absence == "permute":
+            shown = {m: features[m][orders[m]] for m in away}
+            there = {m: masks[m][orders[m]] for m in away}
+        else:
+            shown = {m: torch.where(masks[m][:, None], blanks[m], 0.0) for m in away}
+            there = {}
+        return _speak(learner, batch, {**features, **shown}, {**masks, **there}).fused
+
+    found.add(torch.stack([answer(s) for s in found.plan.coalitions]), batch.target)
+    found.keep(whole.unimodal, features, masks)
+
+
+def _missing(
+    learner: Balanced,
+    batch: Batch,
+    features: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    like: Tensor,
+) -> Tensor:
+    """[B, C]: fused logits; uniform for samples that have nothing left."""
+    anything = torch.stack(list(masks.values())).any(0)
+    fused = _speak(learner, batch, features, masks).fused
+    return torch.where(anything[:, None], fused, torch.zeros_like(like))
+
+
+def _speak(
+    learner: Balanced,
+    batch: Batch,
+    features: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+) -> Output:
+    """Head and method on these features of samples that have these modalities."""
+    modalities = learner.model.modalities
+    known = Batch({m: batch.inputs[m] for m in modalities}, batch.target, batch.index, dict(masks))
+    features = {m: z * masks[m].to(z.dtype)[:, None] for m, z in features.items()}
+    unimodal, fused = learner.model.head(features, known)
+    phase = Phase(train=modalities)
+    step = Step(
+        known, phase, learner.model, learner.task, max(int(learner.begun), 0), seed=learner.seed
+    )
+    return learner.method.outputs(Output(features, unimodal, fused), step)
+
+
+def _blanks(learner: Balanced, data: Iterable[Batch], absence: Absence) -> dict[str, Tensor]:
+    """For each modality the features [d] of its zero or mean input; nothing for other kinds of absence."""
+    if absence in ("missing", "permute"):
+        return {}
+    like = next(learner.parameters())
+    found = {}
+    for m in learner.model.modalities:
+        total, count = None, 0
+        for batch in data:
+            values = batch.inputs[m]
+            if isinstance(values, Padded) or not values.is_floating_point():
+                raise ConfigError(
+                    f"The modality {m!r} has no {absence} input: choose the absence 'missing' or 'permute'."
+                )
+            values = values[batch.mask(m)].double()
+            total = values.sum(0) if total is None else total + values.sum(0)
+            count += len(values)
+        if total is None:
+            continue
+        blank = total / max(count, 1) if absence == "mean" else torch.zeros_like(total)
+        shown = blank[None].to(like.device, like.dtype)
+        found[m] = learner.model.encode(m, Batch({m: shown}))[0]
+    return found

@@ -1,0 +1,85 @@
+"""The diagnosis of a run that `equimodal train` made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..core import Balanced
+from ..errors import ConfigError
+from ..training.folder import RunFolder, write_atomic
+from ..training.run import load, load_data
+from .answers import Absence
+from .diagnosis import diagnose
+from .findings import Diagnosis
+
+__all__ = ["diagnose_run", "read_diagnosis"]
+
+
+def diagnose_run(
+    folder: Path | str,
+    *,
+    data_root: str | None = None,
+    alone: Sequence[Path | str] = (),
+    absence: Absence | None = None,
+) -> Diagnosis:
+    """Diagnose a run on its test data, probe it on its training data, and write `diagnosis.json` into its folder.
+
+    Args:
+        folder: of the run.
+        data_root: where its data are, if not where they were.
+        alone: runs on the same data, each of a single modality.
+        absence: how a modality is taken away; by default the model is told that it is missing.
+
+    Raises:
+        EquimodalError: a folder is not a run's, or the runs do not belong together.
+    """
+    run = load(folder)
+    settings = run.settings.changed(data_root=data_root or run.settings.data_root)
+    data = load_data(settings)
+    if list(data.classes) != _classes(folder):
+        raise ConfigError(
+            f"The classes of {settings.data} are not those that {folder} was trained on."
+        )
+    found = diagnose(
+        run.learner,
+        data.test,
+        train=data.train,
+        alone=dict(_alone(one, folder) for one in alone),
+        absence=absence,
+    )
+    write_atomic(
+        RunFolder(Path(folder)).diagnosis, json.dumps(found.to_dict(), allow_nan=False) + "\n"
+    )
+    return found
+
+
+def read_diagnosis(folder: Path | str) -> Diagnosis | None:
+    """The diagnosis in the folder of a run; None where there is none.
+
+    Raises:
+        EquimodalError: the file is damaged.
+    """
+    path = RunFolder(Path(folder)).diagnosis
+    if not path.exists():
+        return None
+    return Diagnosis.from_dict(RunFolder(Path(folder)).read_json(path))
+
+
+def _alone(folder: Path | str, beside: Path | str) -> tuple[str, Balanced]:
+    run = load(folder)
+    if len(run.model.modalities) != 1:
+        raise ConfigError(
+            f"{folder} was trained on {', '.join(run.model.modalities)}: a run of one modality alone is made by "
+            "'equimodal train ... --modalities NAME'."
+        )
+    if _classes(folder) != _classes(beside):
+        raise ConfigError(f"{folder} and {beside} were trained on different classes.")
+    return run.model.modalities[0], run.learner
+
+
+def _classes(folder: Path | str) -> list[str]:
+    place = RunFolder(Path(folder))
+    found: list[str] = place.read_json(place.split)["classes"]
+    return found

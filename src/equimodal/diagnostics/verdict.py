@@ -1,0 +1,152 @@
+"""The verdict in words.
+
+Every sentence carries the figures that it rests on; a difference is called one only if its interval excludes zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from .bootstrap import Interval
+from .findings import Diagnosis, Potential, Sentence
+
+__all__ = ["MATTERS", "Case", "case", "lazy", "verdict"]
+
+MATTERS = 0.02
+"""Two points of accuracy: what could not be more is not worth a method."""
+
+Case = Literal["helps", "cannot", "used", "open"]
+
+
+def verdict(found: Diagnosis) -> tuple[Sentence, ...]:
+    """Which modality is lazy, by how much, whether balancing can help, and what to try first."""
+    if len(found.modalities) == 1:
+        return (Sentence("balance", "There is one modality, so nothing to balance."),)
+    weak = lazy(found)
+    if not weak:
+        return (
+            Sentence(
+                "balance",
+                "No modality contributes less than the others beyond doubt: there is no imbalance to repair.",
+                {f"Shapley {m}": found.use[m].shapley_accuracy for m in found.modalities},
+            ),
+        )
+    return tuple(sentence for w in weak for sentence in _about(found, w))
+
+
+@dataclass(frozen=True)
+class Weak:
+    """A modality, one that contributes more, and by how much (Shapley values of accuracy)."""
+
+    name: str
+    strong: str
+    behind: Interval
+
+
+def lazy(found: Diagnosis) -> list[Weak]:
+    """The modalities that contribute less than the strongest one, beyond doubt."""
+    strong = max(found.modalities, key=lambda m: found.use[m].shapley_accuracy.value)
+    weak = [
+        Weak(m, strong, found.differences[f"{strong} - {m}"])
+        for m in found.modalities
+        if m != strong
+    ]
+    return [w for w in weak if w.behind.positive]
+
+
+def case(found: Diagnosis, modality: str) -> Case:
+    """Whether balancing can help a weak modality.
+
+    ``helps``: it holds more than it gives (its encoder is under-trained, or its features say more than its prediction),
+    and what it holds is new beside the others. ``cannot``: what it adds to the others is below two points, beyond doubt.
+    ``used``: what it holds is new, and it gives it. ``open``: the figures do not tell.
+    """
+    held = found.potential[modality]
+    adds = _first(held.alone_adds, held.adds)
+    if adds is None:
+        return "open"
+    more = any(f is not None and f.positive for f in (held.gap, held.unused))
+    if adds.high < MATTERS and not (adds.positive and more):
+        return "cannot"
+    if not adds.positive:
+        return "open"
+    return "helps" if more else "used"
+
+
+def _about(found: Diagnosis, weak: Weak) -> Iterator[Sentence]:
+    m, use = weak.name, found.use[weak.name]
+    yield Sentence(
+        m,
+        f"{m!r} is lazy: it gives {_points(use.shapley_accuracy)} of accuracy, {_points(weak.behind)} less than "
+        f"{weak.strong!r}.",
+        {"shapley": use.shapley_accuracy, "behind": weak.behind},
+    )
+    held = found.potential[m]
+    yield from _holds(m, held)
+    yield _can_help(found, m, held)
+
+
+def _holds(m: str, held: Potential) -> Iterator[Sentence]:
+    if held.gap is not None and held.alone_probe is not None and held.gap.positive:
+        yield Sentence(
+            m,
+            f"Its encoder is under-trained: trained alone, its features reach {_percent(held.alone_probe)} in a linear "
+            f"probe, {_points(held.gap)} more than here.",
+            {"gap": held.gap, "alone_probe": held.alone_probe},
+        )
+    if held.unused is not None and held.probe is not None and held.unused.positive:
+        yield Sentence(
+            m,
+            f"Its features hold more than its prediction uses: a linear probe reaches {_percent(held.probe)}, "
+            f"{_points(held.unused)} more than its own logits.",
+            {"unused": held.unused, "probe": held.probe},
+        )
+
+
+def _can_help(found: Diagnosis, m: str, held: Potential) -> Sentence:
+    adds = _first(held.alone_adds, held.adds)
+    evidence = {} if adds is None else {"adds": adds}
+    whose = "of its encoder trained alone" if held.alone_adds is not None else "of this model"
+    match case(found, m):
+        case "helps":
+            assert adds is not None
+            said = (
+                f"Balancing can help: the features {whose} add {_points(adds)} to those of the other modalities. "
+                "Try 'ibml()' first; where the data have no sample index, 'bio()'."
+            )
+        case "cannot":
+            assert adds is not None
+            said = (
+                f"Balancing cannot help: {m!r} carries nothing new, for the features {whose} add {_points(adds)} to "
+                f"those of the other modalities, fewer than {100 * MATTERS:.0f} points. Joint training is enough."
+            )
+            if held.alone_adds is None:
+                said += " Diagnose again with the modality trained alone (--alone) to be sure of its encoder."
+        case "used":
+            assert adds is not None
+            said = (
+                f"What {m!r} holds is new ({_points(adds)}) and the model uses it: it is weaker, not neglected. "
+                "Balancing has little to repair."
+            )
+        case "open":
+            said = f"Whether balancing can help {m!r} is open: " + (
+                "its features are not known here; give training data of a model with features (train=...)."
+                if adds is None
+                else f"its features add {_points(adds)} to the others', which may be nothing; "
+                "more test samples would tell."
+            )
+    return Sentence("balance", said, evidence)
+
+
+def _first(*figures: Interval | None) -> Interval | None:
+    return next((figure for figure in figures if figure is not None), None)
+
+
+def _points(figure: Interval) -> str:
+    return f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}] points"
+
+
+def _percent(figure: Interval) -> str:
+    return f"{100 * figure.value:.1f}%"

@@ -1,0 +1,104 @@
+"""Data sets of others as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from equimodal.data import Arrays, Loader, Wrapped
+from equimodal.errors import DataError
+
+
+class Torch(torch.utils.data.Dataset[Any]):
+    """Samples as a function of their index, in one of the forms."""
+
+    def __init__(self, form: str, samples: int = 12) -> None:
+        self.form, self.samples = form, samples
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __getitem__(self, index: int) -> Any:
+        if index >= self.samples:
+            raise IndexError(index)
+        image, sound = torch.full((2, 2), float(index)), np.arange(3) + index / 2
+        label = "abc"[index % 3]
+        match self.form:
+            case "mapping":
+                return {"sound": sound, "image": image, "label": label, "more": "x"}
+            case "pair":
+                return {"image": image, "sound": sound}, label
+        return image, sound, label
+
+
+@pytest.mark.parametrize("form", ["mapping", "pair", "tuple"])
+def test_all_forms_give_what_the_same_arrays_give(form: str) -> None:
+    wrapped = Wrapped(Torch(form), ["image", "sound"])
+    images = torch.arange(12.0)[:, None, None].expand(12, 2, 2)
+    sounds = (np.arange(12)[:, None] / 2 + np.arange(3)).astype(np.float32)
+    same = Arrays({"image": images, "sound": sounds}, np.arange(12) % 3, "abc")
+    assert wrapped.classes == same.classes and dict(wrapped.shapes) == dict(same.shapes)
+    for a, b in zip(Loader(wrapped, 5).iterate(0), Loader(same, 5).iterate(0), strict=True):
+        for name in ("image", "sound"):
+            assert torch.equal(a.inputs[name], b.inputs[name])
+        assert torch.equal(a.target, b.target) and torch.equal(a.index, b.index)
+
+
+def test_parts_of_it() -> None:
+    data = Wrapped(Torch("pair"), ["image", "sound"])
+    some = data.subset([7, 2]).only(["sound"])
+    assert [some[i].target for i in range(2)] == [1, 2]
+    assert some[0].inputs["sound"].tolist() == [3.5, 4.5, 5.5]
+    assert list(some[0].inputs) == ["sound"]
+    assert len({data.fingerprint(), some.fingerprint(), data.subset([2, 7]).fingerprint()}) == 3
+
+
+def test_none_is_a_missing_modality_and_lengths_may_vary() -> None:
+    rows = [{"x": [[1.0]] * (i + 1) if i % 2 else None, "y": i, "label": i % 2} for i in range(6)]
+    data = Wrapped(rows, ["x", "y"], varying=["x"])
+    batch = data.fetch([0, 1, 5])
+    assert batch.mask("x").tolist() == [False, True, True]
+    assert batch.inputs["x"].lengths.tolist() == [1, 2, 6]
+    assert batch.inputs["y"].tolist() == [0, 1, 5]
+
+
+def test_known_targets_are_not_asked_for_again() -> None:
+    class Slow(list[Any]):
+        reads = 0
+
+        def __getitem__(self, index: Any) -> Any:
+            Slow.reads += 1
+            return super().__getitem__(index)
+
+    rows = Slow({"x": [float(i)], "label": i % 2} for i in range(100))
+    data = Wrapped(rows, ["x"], targets=[i % 2 for i in range(100)], classes=["no", "yes"])
+    assert Slow.reads <= 2
+    assert data.class_counts == {"no": 50, "yes": 50}
+
+
+def test_pictures_and_recordings_of_hugging_face() -> None:
+    image = pytest.importorskip("PIL.Image", reason="needs the extra media")
+    picture = image.new("RGB", (4, 3), (255, 0, 51))
+    sound = {"array": np.zeros(5), "sampling_rate": 16000, "path": None}
+    rows = [{"image": picture, "audio": sound, "label": i} for i in range(2)]
+    inputs = Wrapped(rows, ["image", "audio"])[0].inputs
+    assert inputs["image"].shape == (3, 3, 4) and inputs["audio"].shape == (5,)
+    assert inputs["image"][:, 0, 0].tolist() == pytest.approx([1, 0, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "expected"),
+    [
+        ({"x": [1.0]}, {}, "Sample 0 has no 'label'"),
+        ({"x": "word", "label": 0}, {}, "Sample 0: x is no array of numbers"),
+        ({"x": [float("nan")], "label": 0}, {}, "Sample 0: x has a value that is not finite"),
+        ({"x": [1.0], "label": 2}, {"classes": ["a", "b"]}, "Sample 0 has the class 2"),
+        ({"x": [1.0], "label": 0}, {"targets": [0, 1]}, "2 targets for 1 samples"),
+    ],
+)
+def test_mistakes(row: dict[str, Any], options: dict[str, Any], expected: str) -> None:
+    with pytest.raises(DataError, match=expected):
+        Wrapped([row], ["x"], **options)
