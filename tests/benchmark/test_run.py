@@ -42,7 +42,7 @@ class Here:
 
 def grid(**changes: object) -> Grid:
     values = {
-        "data": "synthetic(samples=(60, 30, 40))",
+        "data": "synthetic(count=2, samples=(200, 60, 80))",
         "methods": ["joint()", "uniform()"],
         "seeds": "0-2",
         "settings": {"epochs": 2, "probe": False, "schedule": "none"},
@@ -81,7 +81,9 @@ def test_a_failure_is_recorded_and_stops_nothing(tmp_path: Path) -> None:
     made = grid(methods=["joint()", bad], seeds="0", alone=False)
     summary = Summary.read(bench(made, tmp_path / "b", executor=Here()))
     failed = tables.failures(summary)
-    assert [row[0] for row in failed.rows] == ["too fast, synthetic(samples=(60, 30, 40)), seed 0"]
+    assert [row[0] for row in failed.rows] == [
+        "too fast, synthetic(count=2, samples=(200, 60, 80)), seed 0"
+    ]
     assert "not finite" in str(failed.rows[0][1])
     bench(made, tmp_path / "b", executor=(again := Here()))
     assert not again.trained

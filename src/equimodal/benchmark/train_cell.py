@@ -1,4 +1,4 @@
-"""Train one cell: what a local worker, a Ray task and a Slurm job all do."""
+"""Train one cell: what a local worker and a Slurm job both do."""
 
 from __future__ import annotations
 

@@ -43,8 +43,7 @@ def bench(
     recipe: str | None = None,
     out: Annotated[Path | None, Parameter(show_default="runs/bench-NAME")] = None,
     jobs: Annotated[int, Parameter(name="--jobs", validator=Number(gte=1))] = 1,
-    on: Literal["local", "ray", "slurm"] = "local",
-    address: str | None = None,
+    on: Literal["local", "slurm"] = "local",
     only: Annotated[list[str] | None, Many] = None,
     retry_failed: Annotated[bool, Flag] = False,
     status: Annotated[bool, Flag] = False,
@@ -70,7 +69,6 @@ def bench(
         out: folder of the bench
         jobs: runs at a time, each with one thread
         on: where runs are trained
-        address: of a Ray cluster; a local one is started if it is left out
         only: run only those whose name has one of these texts
         retry_failed: try again what failed
         status: say how far the bench is, and run nothing
@@ -92,7 +90,7 @@ def bench(
         del said["methods"]
     grid = _grid(file, recipe, {k: v for k, v in said.items() if v is not None}, options)
     folder = out or _default(file, recipe, data)
-    store = _run(grid, folder, _executor(on, jobs, address), only or [], retry_failed)
+    store = _run(grid, folder, _executor(on, jobs), only or [], retry_failed)
     _tables(store)
     print_text(f"Bench: {folder}")
 
@@ -127,13 +125,7 @@ def _default(file: Path | None, recipe: str | None, data: Sequence[str] | None) 
     return Path("runs") / f"bench-{plain(name.removeprefix('bench-'))[:80]}"
 
 
-def _executor(on: str, jobs: int, address: str | None) -> Executor:
-    if address is not None and on != "ray":
-        raise ConfigError("--address is of a Ray cluster: say --on ray.")
-    if on == "ray":
-        from ..benchmark.on_ray import OnRay
-
-        return OnRay(address, jobs)
+def _executor(on: str, jobs: int) -> Executor:
     if on == "slurm":
         from ..benchmark.on_slurm import OnSlurm
 
