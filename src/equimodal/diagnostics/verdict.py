@@ -113,13 +113,13 @@ def _can_help(found: Diagnosis, m: str, held: Potential) -> Sentence:
             assert adds is not None
             said = (
                 f"Balancing can help: the features {whose} add {_points(adds)} to those of the other modalities. "
-                "Try 'ibml()' first; where the data have no sample index, 'bio()'."
+                "Try 'ibml()' (where the data have no sample index, 'bio()'), and beside it 'uniform()', which is often as good."
             )
         case "cannot":
             assert adds is not None
             said = (
                 f"Balancing cannot help: {m!r} is not seen to carry anything new, for the features {whose} add "
-                f"{_points(adds)} to those of the other modalities. Joint training is enough."
+                f"{_points(adds)} to those of the other modalities. Nothing here speaks against joint training."
             )
             if held.alone_adds is None:
                 said += " Diagnose again with the modality trained alone (--alone) to be sure of its encoder."
