@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -75,6 +76,7 @@ class Local:
     ) -> None:
         """One worker after the other, as long as there are cells; a cell whose worker died is tried once more."""
         process: subprocess.Popen[str] | None = None
+        started: list[subprocess.Popen[str]] = []
         try:
             while not jobs.empty():
                 try:
@@ -84,6 +86,7 @@ class Local:
                 for tried in range(1, TRIES + 1):
                     if process is None or process.poll() is not None:
                         process = self._start(store, number)
+                        started.append(process)
                     code = _train(process, cell, events)
                     if code is None or code in (130, -signal.SIGINT):
                         break
@@ -95,9 +98,8 @@ class Local:
                 if code is not None and code in (130, -signal.SIGINT):
                     break
         finally:
-            if process is not None and process.stdin:
-                process.stdin.close()
-                process.wait()
+            for one in started:
+                _close(one)
             events.put(None)
 
     def _start(self, store: Store, number: int) -> subprocess.Popen[str]:
@@ -121,6 +123,16 @@ class Local:
             )
         self._running.append(process)
         return process
+
+
+def _close(process: subprocess.Popen[str]) -> None:
+    """The end of its input ends a worker."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
+    process.wait()
+    process.stdout.close()
 
 
 def _train(
