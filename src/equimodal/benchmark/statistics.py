@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -210,17 +210,25 @@ def bootstrap(
     values = right.astype(np.float32)
     if other is not None:
         values = values - other.astype(np.float32)
-    seeds, samples = values.shape
-    rng = np.random.default_rng(seed)
+    of_seeds, of_samples = (
+        _weights(draws, values.shape[0], seed),
+        _weights(draws, values.shape[1], seed + 1),
+    )
     means = np.empty(draws)
     for start in range(0, draws, 250):  # bounds the memory: 250 × N weights
-        size = min(250, draws - start)
-        of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size) / seeds
-        of_samples = rng.multinomial(samples, np.full(samples, 1 / samples), size) / samples
-        drawn = (of_seeds.astype(np.float32) @ values).astype(np.float64)
-        means[start : start + size] = np.einsum("bn,bn->b", drawn, of_samples)
+        part = slice(start, start + 250)
+        drawn = of_seeds[part].astype(np.float32) @ values
+        means[part] = np.einsum("bn,bn->b", drawn, of_samples[part].astype(np.float32))
+    means /= values.size
     low, high = np.quantile(means, [ALPHA / 2, 1 - ALPHA / 2])
     return Interval(float(values.mean(dtype=np.float64)), float(low), float(high))
+
+
+@lru_cache(maxsize=8)
+def _weights(draws: int, size: int, seed: int) -> NDArray[np.uint8]:
+    """How often each of `size` things is drawn in each resample; the same for all rows of a table."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(size, np.full(size, 1 / size), draws).astype(np.uint8)
 
 
 def better(a: ArrayLike, b: ArrayLike) -> float:

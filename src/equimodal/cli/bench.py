@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["bench"]
 
+INTERVALS = 500
+"""With more rows than these the terminal's table does without bootstrap intervals; the report has them."""
+
 NOTHING_SAID = Options()
 Flag = Parameter(negative="")
 Many = Parameter(negative="", consume_multiple=True)
@@ -179,7 +182,7 @@ def _tables(store: Store) -> None:
 
     summary = Summary.read(store)
     for place in summary.places:
-        found = tables.comparison(summary, place)
+        found = tables.comparison(summary, place, intervals=len(summary.lines) <= INTERVALS)
         print_text(found.caption)
         _print(found)
     for text in tables.remarks(summary):
