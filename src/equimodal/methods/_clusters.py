@@ -6,25 +6,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["kmeans", "purity", "scaled"]
+__all__ = ["far_apart", "kmeans", "lloyd", "nearest", "purity", "scaled"]
 
 
 def kmeans(points: Tensor, count: int, generator: torch.Generator, rounds: int = 50) -> Tensor:
-    """[n]: the clusters of points [n, d], by Lloyd's rounds from a start by k-means++ (Arthur & Vassilvitskii 2007).
+    """[n]: the clusters of points [n, d], by Lloyd's rounds from points that lie far apart."""
+    return nearest(points, lloyd(points, far_apart(points, count, generator), rounds))
 
-    A cluster that loses all of its points stays where it is.
-    """
-    centroids = _spread(points, count, generator)
+
+def lloyd(points: Tensor, centroids: Tensor, rounds: int) -> Tensor:
+    """[k, d]: centroids after Lloyd's rounds; one that loses all of its points stays where it is."""
     for _ in range(rounds):
         # A product with one-hot rows, not a scatter, whose order of sums a GPU leaves open.
-        members = F.one_hot(_nearest(points, centroids), count).to(points)
+        members = F.one_hot(nearest(points, centroids), len(centroids)).to(points)
         sizes = members.sum(0)[:, None]
         centroids = torch.where(sizes > 0, members.T @ points / sizes.clamp(min=1), centroids)
-    return _nearest(points, centroids)
+    return centroids
 
 
-def _spread(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """[k, d]: points far from each other."""
+def far_apart(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """[k, d]: starting centroids, points far from each other by k-means++ (Arthur & Vassilvitskii 2007)."""
     first = torch.randint(len(points), (1,), generator=generator, device=points.device)
     centroids = points[first]
     for _ in range(count - 1):
@@ -35,7 +36,8 @@ def _spread(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return centroids
 
 
-def _nearest(points: Tensor, centroids: Tensor) -> Tensor:
+def nearest(points: Tensor, centroids: Tensor) -> Tensor:
+    """[n]: for each point which of the centroids [k, d] is nearest."""
     return torch.cdist(points, centroids).argmin(1)
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "Words",
     "audio_preset",
     "clip_items",
+    "clips",
     "default_sources",
     "first_seen",
     "image_reader",
@@ -241,6 +242,44 @@ def splits(
         training=training,
         val_indices=held,
         left_out=left_out,
+    )
+
+
+def clips(
+    name: str,
+    listing: Listing,
+    classes: Sequence[str],
+    audio: str,
+    look: Look,
+    *,
+    folder: Path,
+    use: Use,
+    recipe: Mapping[str, object] | None = None,
+    sound: Mapping[str, float] | None = None,
+) -> Splits:
+    """A published set of clips with sound, by two ResNets as the papers train them.
+
+    Args:
+        name, listing, classes, folder, use: as in `splits`.
+        audio: the input by its name; `sound` says what of it is another for this set.
+        look: how the pictures are seen.
+        recipe: the set's own options.
+        sound: changes to the input.
+
+    Raises:
+        ConfigError: there is no such input.
+        DataError: as `splits`.
+    """
+    return splits(
+        name,
+        listing,
+        look.readers(audio_preset(audio, **(sound or {}))),
+        classes,
+        folder=folder,
+        use=use,
+        recipe={**(recipe or {}), "audio": audio, **look.recipe},
+        encoders=RESNETS,
+        training={"batch_size": 64, "epochs": 100, "lr": 0.001},
     )
 
 

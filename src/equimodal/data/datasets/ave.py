@@ -158,16 +158,15 @@ def load(
     use = published.Use(modalities, incomplete, unreadable, 0.0, cache, seed)
     choose("unique", unique, ("first", "last", "segments"))
     folder = locate(root, "AVE_Dataset", "*Set.txt")
-    sound = published.audio_preset(audio, **AUDIO.get(audio, {}))
     look = published.Look(frames, size, crop, fps)
-    return published.splits(
+    return published.clips(
         "ave",
         listing(folder, unique, cut),
-        look.readers(sound),
         CLASSES,
+        audio,
+        look,
         folder=folder,
         use=use,
-        recipe={"unique": unique, "cut": cut, "audio": audio, **look.recipe},
-        encoders=published.RESNETS,
-        training={"batch_size": 64, "epochs": 100, "lr": 0.001},
+        sound=AUDIO.get(audio, {}),
+        recipe={"unique": unique, "cut": cut},
     )

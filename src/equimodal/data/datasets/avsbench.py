@@ -132,14 +132,13 @@ def load(
     folder = _folder(root)
     found = listing(folder)
     look = published.Look(frames, size, crop)
-    return published.splits(
+    return published.clips(
         "avsbench",
         found,
-        look.readers(published.audio_preset(audio)),
         CLASSES if ids == "release" else published.first_seen(found.labels),
+        audio,
+        look,
         folder=folder,
         use=use,
-        recipe={"ids": ids, "audio": audio, **look.recipe},
-        encoders=published.RESNETS,
-        training={"batch_size": 64, "epochs": 100, "lr": 0.001},
+        recipe={"ids": ids},
     )

@@ -163,14 +163,13 @@ def load(
     classes = ORDERS[choose("ids", ids, tuple(ORDERS))]
     folder = locate(root, "CREMA-D", "*")
     look = published.Look(frames, size, crop, fps)
-    return published.splits(
+    return published.clips(
         "cremad",
         listing(folder, split),
-        look.readers(published.audio_preset(audio)),
         classes,
+        audio,
+        look,
         folder=folder,
         use=use,
-        recipe={"split": split, "ids": ids, "audio": audio, **look.recipe},
-        encoders=published.RESNETS,
-        training={"batch_size": 64, "epochs": 100, "lr": 0.001},
+        recipe={"split": split, "ids": ids},
     )

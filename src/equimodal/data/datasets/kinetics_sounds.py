@@ -108,14 +108,12 @@ def load(
     use = published.Use(modalities, incomplete, unreadable, validation, cache, seed)
     folder = locate(root, "kinetics_sounds", "my_*.txt")
     look = published.Look(frames, size, crop, fps)
-    return published.splits(
+    return published.clips(
         "kinetics_sounds",
         listing(folder, _listed(folder)),
-        look.readers(published.audio_preset(audio)),
         CLASSES,
+        audio,
+        look,
         folder=folder,
         use=use,
-        recipe={"audio": audio, **look.recipe},
-        encoders=published.RESNETS,
-        training={"batch_size": 64, "epochs": 100, "lr": 0.001},
     )

@@ -67,16 +67,14 @@ def splits_of(
 ) -> Splits:
     """The splits of listed clips whose class ids follow their first appearance in train."""
     classes = published.first_seen([label for _, label, part in listed if part == "train"])
-    return published.splits(
+    return published.clips(
         name,
         listing(folder, listed),
-        look.readers(published.audio_preset(audio)),
         classes,
+        audio,
+        look,
         folder=folder,
         use=use,
-        recipe={"audio": audio, **look.recipe},
-        encoders=published.RESNETS,
-        training={"batch_size": 64, "epochs": 100, "lr": 0.001},
     )
 
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...core import Epoch
+from .._clusters import far_apart, lloyd, nearest
 from .critic import Critics
 from .samples import Samples
 
@@ -103,10 +104,10 @@ class Cluster(_Recorded):
     def _assigned(self, recorded: Tensor, epoch: Epoch) -> Tensor:
         if not bool(self.fitted):
             generator = epoch.generator("clusters", recorded.device)
-            self.centroids.copy_(_spread(recorded, self.count, generator))
+            self.centroids.copy_(far_apart(recorded, self.count, generator))
             self.fitted.fill_(True)
-        self.centroids.copy_(_lloyd(recorded, self.centroids))
-        return _nearest(recorded, self.centroids)
+        self.centroids.copy_(lloyd(recorded, self.centroids, rounds=20))
+        return nearest(recorded, self.centroids)
 
 
 class Retrieval(_Recorded):
@@ -132,29 +133,3 @@ class Retrieval(_Recorded):
         cuts = torch.tensor([1 / 3, 2 / 3], dtype=scores.dtype, device=scores.device)
         self.thresholds.copy_(torch.quantile(scores, cuts))
         return torch.bucketize(scores, self.thresholds)
-
-
-def _spread(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """[k, D]: starting centroids by k-means++ (Arthur & Vassilvitskii 2007)."""
-    start = torch.randint(len(points), (1,), generator=generator, device=points.device)
-    centroids = points[start]
-    for _ in range(count - 1):
-        distances = torch.cdist(points, centroids).min(1).values.square()
-        weights = distances.clamp(min=torch.finfo(points.dtype).tiny)  # all points may be one
-        drawn = torch.multinomial(weights, 1, generator=generator)
-        centroids = torch.cat([centroids, points[drawn]])
-    return centroids
-
-
-def _lloyd(points: Tensor, centroids: Tensor, rounds: int = 20) -> Tensor:
-    """[k, D]: centroids after Lloyd's iterations; one that loses all its points stays where it is."""
-    for _ in range(rounds):
-        # A product with one-hot rows, not a scatter, whose order of sums a GPU leaves open.
-        members = F.one_hot(_nearest(points, centroids), len(centroids)).to(points)
-        sizes = members.sum(0)[:, None]
-        centroids = torch.where(sizes > 0, members.T @ points / sizes.clamp(min=1), centroids)
-    return centroids
-
-
-def _nearest(points: Tensor, centroids: Tensor) -> Tensor:
-    return torch.cdist(points, centroids).argmin(1)
