@@ -22,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@
 
-demo: $(READY) ## train, compare and tabulate four methods on real digits (about 4 minutes)
+demo: $(READY) ## train, compare and tabulate four methods on real digits (about 5 minutes, most of them the installation)
 	$(BIN)/equimodal demo
 
 test: $(READY) ## the tests

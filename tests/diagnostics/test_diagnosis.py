@@ -97,8 +97,27 @@ def test_a_lazy_modality_is_named_and_can_be_helped() -> None:
         model(1.0, -0.05), [sample((0.6, 0.6), 1500, 3)], train=[sample((0.6, 0.6), 1500, 4)]
     )
     assert "'m2' is lazy" in about(found) and "Balancing can help" in about(found)
-    assert "Its features hold more than its prediction uses" in about(found)
+    assert "The features of 'm2' hold more than its prediction uses" in about(found)
     assert found.verdict[0].evidence["behind"].positive
+
+
+def test_a_weaker_modality_that_gives_all_it_has_is_not_called_lazy() -> None:
+    found = equimodal.diagnose(
+        model(1.0, 1.0), [sample((0.9, 0.4), 1500, 11)], train=[sample((0.9, 0.4), 1500, 12)]
+    )
+    assert "'m2' is the weaker one" in about(found) and "weaker, not neglected" in about(found)
+    assert "lazy" not in about(found)
+
+
+def test_modalities_that_are_left_behind_alike_are_not_called_balanced() -> None:
+    # Both show the label, upside down to the head.
+    found = equimodal.diagnose(
+        model(-1.0, -1.0), [sample((0.6, 0.6), 1500, 9)], train=[sample((0.6, 0.6), 1500, 10)]
+    )
+    assert "is lazy" not in about(found) and "no imbalance to repair" not in about(found)
+    for m in ("m1", "m2"):
+        assert f"The features of {m!r} hold more than its prediction uses" in about(found)
+    assert about(found).count("Balancing can help") == 2
 
 
 def test_balanced_modalities_are_left_alone() -> None:
@@ -116,7 +135,9 @@ def test_under_training_is_the_gap_to_the_encoder_trained_alone() -> None:
     assert held.gap.positive and held.gap.value == pytest.approx(
         held.alone_probe.value - held.probe.value
     )
-    assert "Its encoder is under-trained" in about(found) and "Balancing can help" in about(found)
+    assert "The encoder of 'm2' is under-trained" in about(found) and "Balancing can help" in about(
+        found
+    )
 
 
 @pytest.mark.parametrize("absence", ["missing", "zero", "mean", "permute"])

@@ -25,15 +25,14 @@ def verdict(found: Diagnosis) -> tuple[Sentence, ...]:
     if len(found.modalities) == 1:
         return (Sentence("balance", "There is one modality, so nothing to balance."),)
     weak = lazy(found)
-    if not weak:
-        return (
-            Sentence(
-                "balance",
-                "No modality contributes less than the others beyond doubt: there is no imbalance to repair.",
-                {f"Shapley {m}": found.use[m].shapley_accuracy for m in found.modalities},
-            ),
-        )
-    return tuple(sentence for w in weak for sentence in _about(found, w))
+    if weak:
+        return tuple(sentence for w in weak for sentence in _about(found, w))
+    # They may all be left behind alike.
+    behind = [m for m in found.modalities if case(found, m) == "helps"]
+    said = "No modality contributes less than the others beyond doubt"
+    said += ", but not all give what they hold." if behind else ": there is no imbalance to repair."
+    shares = {f"Shapley {m}": found.use[m].shapley_accuracy for m in found.modalities}
+    return (Sentence("balance", said, shares), *(s for m in behind for s in _could(found, m)))
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,14 @@ def _about(found: Diagnosis, weak: Weak) -> Iterator[Sentence]:
     m, use = weak.name, found.use[weak.name]
     yield Sentence(
         m,
-        f"{m!r} is lazy: it gives {_points(use.shapley_accuracy)} of accuracy, {_points(weak.behind)} less than "
+        f"{m!r} is {'the weaker one' if case(found, m) == 'used' else 'lazy'}: it gives {_points(use.shapley_accuracy)} of accuracy, {_points(weak.behind)} less than "
         f"{weak.strong!r}.",
         {"shapley": use.shapley_accuracy, "behind": weak.behind},
     )
+    yield from _could(found, m)
+
+
+def _could(found: Diagnosis, m: str) -> Iterator[Sentence]:
     held = found.potential[m]
     yield from _holds(m, held)
     yield _can_help(found, m, held)
@@ -91,14 +94,14 @@ def _holds(m: str, held: Potential) -> Iterator[Sentence]:
     if held.gap is not None and held.alone_probe is not None and held.gap.positive:
         yield Sentence(
             m,
-            f"Its encoder is under-trained: trained alone, its features reach {_percent(held.alone_probe)} in a linear "
-            f"probe, {_points(held.gap)} more than here.",
+            f"The encoder of {m!r} is under-trained: trained alone, its features reach {_percent(held.alone_probe)} in a "
+            f"linear probe, {_points(held.gap)} more than here.",
             {"gap": held.gap, "alone_probe": held.alone_probe},
         )
     if held.unused is not None and held.probe is not None and held.unused.positive:
         yield Sentence(
             m,
-            f"Its features hold more than its prediction uses: a linear probe reaches {_percent(held.probe)}, "
+            f"The features of {m!r} hold more than its prediction uses: a linear probe reaches {_percent(held.probe)}, "
             f"{_points(held.unused)} more than its own logits.",
             {"unused": held.unused, "probe": held.probe},
         )
