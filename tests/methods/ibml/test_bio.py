@@ -12,7 +12,7 @@ from equimodal import Balanced, Batch, Multimodal, heads
 from equimodal.core import Method, Output
 from equimodal.errors import ConfigError, DataError
 from equimodal.methods import BIO
-from equimodal.methods.ibml.record import scores
+from equimodal.methods.ibml.record import agreed, scores
 
 # The common worked example: modality 1 is strong, modality 2 is lazy.
 W = [[1.0, 0, 0.5, 0], [0, 1, 0, 0.5], [-1, 0, 0, -0.5]]
@@ -254,6 +254,13 @@ def test_last_of_a_repeated_sample_counts() -> None:
     record = learner.method.record
     assert float(record.said_now[0, 1]) == pytest.approx(0.7861480416478738, abs=1e-15)
     assert record.said_now[:, 0].tolist() == [1, 1]
+
+
+def test_all_occurrences_of_a_sample_agree_on_the_last() -> None:
+    values = f64([[0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]])
+    found = agreed(values, torch.tensor([7, 3, 7, 3]))
+    assert found.tolist() == [[0.3, 0.4, 0.3, 0.4], [0.7, 0.8, 0.7, 0.8]]
+    assert agreed(values, torch.tensor([3, 1, 2, 0])) is values
 
 
 def test_micro_batches_are_recorded_as_one() -> None:

@@ -21,7 +21,7 @@ from ... import distributed
 from ...core import Batch, DataInfo, Output, Step
 from ...errors import ConfigError, DataError
 
-__all__ = ["Record", "known_to_be_zero", "presence", "scores"]
+__all__ = ["Record", "agreed", "known_to_be_zero", "presence", "scores"]
 
 
 class Record(nn.Module):
@@ -68,10 +68,7 @@ class Record(nn.Module):
         everyone = tuple(output.unimodal) == self.modalities and distributed.processes() == 1
         complete = everyone and step.batch.complete(self.modalities)
         now = self._judged(output, step) if complete else self._judged_where_present(output, step)
-        if not _distinct(index):
-            # The same values wherever a sample occurs: then the order of writing does not matter.
-            order = index.sort(stable=True)
-            now = now[:, order.indices[torch.searchsorted(order.values, index, right=True) - 1]]
+        now = agreed(now, index)
         if not complete:
             now = torch.where(now.isnan(), self.said_now.index_select(1, index), now)
         self.said_now.index_copy_(1, index, now)
@@ -109,6 +106,19 @@ class Record(nn.Module):
                 )
         self._checked = index
         return index
+
+
+def agreed(values: Tensor, index: Tensor) -> Tensor:
+    """[M, B]: the values of the last occurrence wherever a sample occurs, so that the order of writing does not matter.
+
+    Args:
+        values: [M, B].
+        index: [B], the samples.
+    """
+    if _distinct(index):
+        return values
+    order = index.sort(stable=True)
+    return values[:, order.indices[torch.searchsorted(order.values, index, right=True) - 1]]
 
 
 def _distinct(index: Tensor) -> bool:
