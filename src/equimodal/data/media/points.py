@@ -82,7 +82,9 @@ def cloud(image: NDArray[np.generic]) -> Cloud:
     of_pixel, of_face = visible.nonzero()
     centres = np.concatenate([pixels, np.zeros((len(pixels), 1))], 1)
     points = centres[of_pixel] + _OFFSETS[of_face]
-    low, reach = points.min(0), np.ptp(points, axis=0)
+    axes = np.ascontiguousarray(points.T)  # along short rows minima take ten times as long
+    low = axes.min(1)
+    reach = axes.max(1) - low
     longest = int(reach.argmax())
     points = (points - low[longest]) / reach[longest]
     points -= points.mean(0)
