@@ -42,6 +42,14 @@ def test_shapes_labels_and_augmentation(tree: Path) -> None:
     assert torch.equal(*still)
 
 
+def test_what_was_asked_for_is_recorded(tree: Path) -> None:
+    asked = {"ids": "sorted", "audio": "pmr", "frames": 2, "size": 32, "crop": "none", "fps": 2.0}
+    asked |= {"incomplete": "drop", "validation": 0.5, "seed": 3}
+    recipe = data.load("cremad", tree, **asked).recipe
+    assert {name: recipe[name] for name in asked} == asked
+    assert recipe["split"] == "ogm_ge" and recipe["modalities"] == ("audio", "video")
+
+
 def test_what_was_decoded_is_kept_and_gives_the_same(tree: Path) -> None:
     plain = data.load("cremad", tree, size=32, validation=0, cache="off")
     kept = data.load("cremad", tree, size=32, validation=0)
