@@ -6,7 +6,7 @@
 Steps of the plain loop and of every method are interleaved in random order in one process with one thread, so that a
 machine whose speed drifts slows all of them alike. Printed: the ratio of medians with a 95% bootstrap interval over
 steps, the median in milliseconds, and the backward passes per batch; the peak memory is that of a process of its own
-per row (``--memory``), because a process never gives its peak back.
+per row (``--memory``), because a process never gives its peak back. Ctrl-C ends the measurement and prints what there is.
 
 Models: `cnn`, two small CNNs on 28×28 (batch 64); `resnet18`, audio ResNet-18 (1×128×128) and visual ResNet-18
 (3 frames of 3×112×112), batch 8.
@@ -15,6 +15,7 @@ Models: `cnn`, two small CNNs on 28×28 (batch 64); `resnet18`, audio ResNet-18 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import resource
 import subprocess
@@ -26,6 +27,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from equimodal import Balanced, Batch, Multimodal, heads, methods
 from equimodal.core import Method
@@ -131,14 +133,16 @@ def balanced_step(
 def interleaved(steps: dict[str, Callable[[int], None]], repeats: int) -> dict[str, np.ndarray]:
     order, generator = list(steps), random.Random(0)
     times: dict[str, list[float]] = {name: [] for name in steps}
-    for i in range(-5, repeats):
-        generator.shuffle(order)
-        for name in order:
-            start = time.perf_counter()
-            steps[name](i % 1000)
-            if i >= 0:
-                times[name].append(time.perf_counter() - start)
-    return {name: np.array(values) for name, values in times.items()}
+    with contextlib.suppress(KeyboardInterrupt):
+        for i in tqdm(range(-5, repeats), mininterval=10):
+            generator.shuffle(order)
+            for name in order:
+                start = time.perf_counter()
+                steps[name](i % 1000)
+                if i >= 0:
+                    times[name].append(time.perf_counter() - start)
+    complete = min(map(len, times.values()))
+    return {name: np.array(values[:complete]) for name, values in times.items()}
 
 
 def ratio(times: np.ndarray, base: np.ndarray, draws: int = 2000) -> tuple[float, float, float]:
@@ -181,12 +185,13 @@ def main() -> None:
     made = {e: balanced_step(make, e) for e in arguments.methods}
     steps = {"plain": plain_step(make)} | {e: step for e, (step, _) in made.items()}
     times = interleaved(steps, arguments.steps)
-    print(f"{arguments.model}, {arguments.steps} steps, one thread, PyTorch {torch.__version__}")
+    taken = len(times["plain"])
+    print(f"{arguments.model}, {taken} steps, one thread, PyTorch {torch.__version__}")
     print("| method | ratio to plain [95%] | median ms | backwards per batch | peak MiB |")
     print("|---|---|---|---|---|")
     for name, values in times.items():
         middle, low, high = ratio(values, times["plain"])
-        passes = made[name][1]() / (arguments.steps + 5) if name in made else 1
+        passes = made[name][1]() / (taken + 5) if name in made else 1
         memory = f"{peak_memory(arguments.model, name):.0f}" if arguments.memory else "–"
         print(
             f"| {name} | {middle:.3f} [{low:.3f}, {high:.3f}] | {1000 * np.median(values):.2f} "
