@@ -21,6 +21,7 @@ def diagnose(
         tuple[Path, ...], Parameter(negative="", consume_multiple=False, show_default=False)
     ] = (),
     absence: Literal["missing", "zero", "mean", "permute"] = "missing",
+    conditional: Annotated[bool, Parameter(negative="")] = False,
     data_root: Annotated[str | None, RUNS_OWN] = None,
     format: Literal["text", "json"] = "text",  # noqa: A002
 ) -> None:
@@ -33,11 +34,14 @@ def diagnose(
         run: folder of a finished run
         alone: run on one modality alone (train ... --modalities NAME); give it once for each
         absence: how a modality is taken away: the model is told, or its input is zero, the mean, or another sample's
+        conditional: also estimate what the modalities' features share beyond the label (some seconds for each pair)
         data_root: folder that holds the data sets
         format: of what is printed
     """
     from ..diagnostics.run import diagnose_run
     from ..report.text import print_text
 
-    found = diagnose_run(run, data_root=data_root, alone=alone, absence=absence)
+    found = diagnose_run(
+        run, data_root=data_root, alone=alone, absence=absence, conditional=conditional
+    )
     print_text(json.dumps(found.to_dict(), indent=2) if format == "json" else found.text())

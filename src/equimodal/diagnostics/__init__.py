@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .answers import Absence, Answers
 from .bootstrap import Bootstrap, Interval
+from .conditional import Conditional
 from .diagnosis import diagnose
 from .findings import (
     Diagnosis,
@@ -18,14 +19,16 @@ from .findings import (
     Subset,
     Use,
 )
-from .information import Decomposition
+from .information import Decomposition, Distribution
 
 __all__ = [
     "Absence",
     "Answers",
     "Bootstrap",
+    "Conditional",
     "Decomposition",
     "Diagnosis",
+    "Distribution",
     "Information",
     "Interaction",
     "Interval",

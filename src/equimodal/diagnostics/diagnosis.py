@@ -18,10 +18,11 @@ from ..models import Multimodal
 from ..training.evaluate import batches
 from . import own, plain
 from .answers import Absence, Answers
-from .bootstrap import Bootstrap, Interval
+from .bootstrap import RESAMPLES, Bootstrap, Interval
 from .coalitions import Plan, plan
+from .conditional import conditional as shared
 from .findings import Diagnosis, Information, Interaction, Potential, Subset, Use
-from .information import decomposition, entropy, lower_bound
+from .information import decomposition, distribution, entropy, lower_bound, pointwise
 from .potential import Probes, probes
 from .verdict import verdict
 
@@ -42,6 +43,7 @@ def diagnose(
     alone: Mapping[str, Balanced | Multimodal] | None = None,
     absence: Absence | None = None,
     classes: Sequence[str] | None = None,
+    conditional: bool = False,
     seed: int = 0,
 ) -> Diagnosis:
     """How much a model uses each modality, how much each could give, and what to do; all with 95% intervals.
@@ -56,11 +58,16 @@ def diagnose(
         alone: for each modality (or some) a model that was trained on it alone.
         absence: how a modality is taken away, see `answers`; by default ``missing``, of a function ``permute``.
         classes: their names; by default those of the data set, or numbers.
+        conditional: also estimate what features share beyond the label, which takes some seconds and needs `train`.
         seed: of permutations and resamples.
 
     Raises:
         EquimodalError: something is not as described.
     """
+    if conditional and train is None:
+        raise ConfigError(
+            "What features share beyond the label is learned: give training data (train=...)."
+        )
     if isinstance(model, Balanced | Multimodal):
         learner = _learner(model)
         _check(learner, modalities, alone)
@@ -82,7 +89,8 @@ def diagnose(
         chosen = plan(tuple(keys), seed)
         test = plain.ask(model, found, keys, chosen, absence or "permute", seed)
         known, others = None, {}
-    return conclude(test, _classes(classes, loader, test), known, others, seed)
+    names = _classes(classes, loader, test)
+    return conclude(test, names, known, others, seed, conditional=conditional)
 
 
 def conclude(
@@ -91,9 +99,12 @@ def conclude(
     train: Answers | None = None,
     alone: Mapping[str, tuple[Answers, Answers | None]] | None = None,
     seed: int = 0,
+    *,
+    conditional: bool = False,
+    resamples: int = RESAMPLES,
 ) -> Diagnosis:
     """The diagnosis of answers: everything after the model was asked."""
-    bootstrap = Bootstrap(len(test), seed)
+    bootstrap = Bootstrap(len(test), seed, resamples)
     probed = None if train is None or not test.features else probes(train, test, seed=seed)
     names = test.plan.modalities
     shapley = test.correct @ test.plan.shapley.T  # [N, M]
@@ -114,8 +125,11 @@ def conclude(
             Interaction(a, b, _sure(bootstrap.mean(test.correct @ test.plan.interaction(a, b))))
             for a, b in pairs
         ),
-        information=_information(test, pairs, seed) if test.unimodal else None,
+        information=_information(test, pairs, bootstrap) if test.unimodal else None,
     )
+    if conditional and train is not None and made.information is not None:
+        found = shared(train, test, pairs, seed)
+        made = replace(made, information=replace(made.information, conditional=found))
     return replace(made, verdict=verdict(made))
 
 
@@ -223,35 +237,42 @@ def _best_probes(
     )
 
 
-def _information(test: Answers, pairs: Sequence[tuple[str, str]], seed: int) -> Information:
-    def bound(log_p: Array, there: NDArray[np.bool_]) -> Interval:
-        return lower_bound(
-            log_p[there], test.target[there], test.classes, Bootstrap(int(there.sum()), seed)
-        )
+def _information(
+    test: Answers, pairs: Sequence[tuple[str, str]], bootstrap: Bootstrap
+) -> Information:
+    def of(there: NDArray[np.bool_]) -> Bootstrap:
+        return replace(bootstrap, samples=int(there.sum()))
 
-    rows = np.arange(len(test))
-    modalities, said = {}, {}
+    rows, target, fused = np.arange(len(test)), test.target, test.log_likelihood[:, -1]
+    reach = -np.log(np.bincount(target)[target].min() / len(test))
+    modalities, said, spread, retained = {}, {}, {}, {}
     for m, logits in test.unimodal.items():
-        log_p = logits.double().log_softmax(1).numpy()[rows, test.target]
-        if test.present[m].any():
-            modalities[m] = bound(log_p, test.present[m])
+        there = test.present[m]
         said[m] = logits.argmax(1).numpy()
+        if not there.any():
+            continue
+        log_p = logits.double().log_softmax(1).numpy()[rows, target][there]
+        modalities[m] = lower_bound(log_p, target[there], test.classes, of(there))
+        own = pointwise(log_p, target[there])
+        spread[m] = distribution(own, reach)
+        retained[m] = distribution(own + fused[there], reach)  # I(X; Y) + I(Z; Y) - H(Y)
     parts = []
     for a, b in pairs:
         both = test.present[a] & test.present[b]
         if both.any():
             found = decomposition(
-                (a, b), (said[a][both], said[b][both]), test.target[both], test.classes,
-                Bootstrap(int(both.sum()), seed),
-            )  # fmt: skip
+                (a, b), (said[a][both], said[b][both]), target[both], test.classes, of(both)
+            )
             parts += [] if found is None else [found]
-    shares = np.bincount(test.target, minlength=test.classes) / len(test)
-    everything = np.ones(len(test), dtype=bool)
+    shares = np.bincount(target, minlength=test.classes) / len(test)
     return Information(
         float(entropy(shares)),
         modalities,
-        bound(test.log_likelihood[:, -1], everything),
+        lower_bound(fused, target, test.classes, bootstrap),
         tuple(parts),
+        spread,
+        distribution(pointwise(fused, target), reach),
+        retained,
     )
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from .answers import Absence
 from .bootstrap import LEVEL, Interval
-from .information import Decomposition
+from .conditional import Conditional
+from .information import Decomposition, Distribution
 
 __all__ = ["Diagnosis", "Information", "Interaction", "Potential", "Sentence", "Subset", "Use"]
 
@@ -87,12 +88,20 @@ class Information:
         modalities: for each modality the lower bound of I(X_m; Y) by its own logits.
         fused: the lower bound of I(Z; Y).
         decomposition: of pairs of modalities' predicted classes.
+        pointwise: for each modality how its bound is spread over samples, log p(y | x_m) - log p(y).
+        pointwise_fused: the same of the fused prediction.
+        retained: for each modality the spread of the bound of I(X_m; Z; Y), what it and the fused prediction both say.
+        conditional: what pairs of modalities' features share beyond the label, where it was asked for.
     """
 
     entropy: float
     modalities: Mapping[str, Interval]
     fused: Interval
     decomposition: tuple[Decomposition, ...]
+    pointwise: Mapping[str, Distribution] = field(default_factory=dict)
+    pointwise_fused: Distribution | None = None
+    retained: Mapping[str, Distribution] = field(default_factory=dict)
+    conditional: tuple[Conditional, ...] = ()
 
 
 @dataclass(frozen=True)

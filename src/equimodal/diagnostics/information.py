@@ -2,6 +2,8 @@ r"""What modalities know of the label, in nats: lower bounds, and how two predic
 
 - Lower bounds: :math:`I(X_m; Y) \ge H(Y) - \mathrm{CE}(g_m)` and the same for the fused prediction, with the empirical
   H(Y). Source: Qin et al., "Deep Information-Balanced Multimodal Learning", IEEE TPAMI 2026, eqs. 10 and 11.
+- Its terms of each sample, :math:`\log p(y \mid x_m) - \log p(y)`, whose mean it is; and those of the bound of what a
+  modality and the fused prediction both say of the label, :math:`I(X_m; Z; Y) \ge I(Z; Y) + I(X_m; Y) - H(Y)` (eq. 8).
 - Partial information decomposition of the label over two modalities' predicted classes, with the redundancy I_min:
   redundant + unique_1 + unique_2 + synergistic = I(both; Y). Source: Williams and Beer, "Nonnegative decomposition of
   multivariate information", arXiv 1004.2515. I_min is chosen because it has a closed form, so that it can be resampled;
@@ -18,11 +20,21 @@ from numpy.typing import NDArray
 
 from .bootstrap import Bootstrap, Interval
 
-__all__ = ["Decomposition", "decompose", "decomposition", "entropy", "lower_bound"]
+__all__ = [
+    "Decomposition",
+    "Distribution",
+    "decompose",
+    "decomposition",
+    "distribution",
+    "entropy",
+    "lower_bound",
+    "pointwise",
+]
 
 Array = NDArray[np.float64]
 
 ROUNDING = 1e-12
+BINS = 48
 PER_CELL = 10
 """The fewest samples per cell of the table of two predictions and the label, below which its informations are noise."""
 
@@ -46,6 +58,40 @@ class Decomposition:
     unique_second: Interval
     synergistic: Interval
     total: Interval
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """How a figure is spread over samples.
+
+    Attributes:
+        low, high: ends of the bins, all of which are equally wide.
+        counts: samples in each; the outer bins also hold what lies beyond.
+        quantiles: at 5, 25, 50, 75 and 95%.
+        below: the share of samples below zero.
+    """
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+    quantiles: tuple[float, float, float, float, float]
+    below: float
+
+
+def distribution(values: Array, reach: float) -> Distribution:
+    """Of values [N] between -2 and 1 times the most that there is to know of a class."""
+    low, high = -2 * reach, reach
+    counts, _ = np.histogram(values.clip(low, high), BINS, (low, high))
+    at = (float(q) for q in np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95)))
+    quantiles = (next(at), next(at), next(at), next(at), next(at))
+    return Distribution(low, high, tuple(counts.tolist()), quantiles, float((values < 0).mean()))
+
+
+def pointwise(log_likelihood: Array, target: NDArray[np.int64]) -> Array:
+    """[N]: log p(y | x) - log p(y) of the true classes, with their shares among these samples."""
+    shares = np.bincount(target) / len(target)
+    found: Array = log_likelihood - np.log(shares[target])
+    return found
 
 
 def entropy(p: Array) -> Array:

@@ -23,6 +23,7 @@ def diagnose_run(
     data_root: str | None = None,
     alone: Sequence[Path | str] = (),
     absence: Absence | None = None,
+    conditional: bool = False,
 ) -> Diagnosis:
     """Diagnose a run on its test data, probe it on its training data, and write `diagnosis.json` into its folder.
 
@@ -31,6 +32,7 @@ def diagnose_run(
         data_root: where its data are, if not where they were.
         alone: runs on the same data, each of a single modality.
         absence: how a modality is taken away; by default the model is told that it is missing.
+        conditional: also estimate what the modalities' features share beyond the label.
 
     Raises:
         EquimodalError: a folder is not a run's, or the runs do not belong together.
@@ -48,6 +50,7 @@ def diagnose_run(
         train=data.train,
         alone=dict(_alone(one, folder) for one in alone),
         absence=absence,
+        conditional=conditional,
     )
     write_atomic(
         RunFolder(Path(folder)).diagnosis, json.dumps(found.to_dict(), allow_nan=False) + "\n"

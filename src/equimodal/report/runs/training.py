@@ -10,6 +10,7 @@ from ..figures import Series, lines
 from ..page import Figure, Section, Side
 from .front import alone, together
 from .record import Record
+from .recorded import recorded
 
 __all__ = ["training"]
 
@@ -21,7 +22,13 @@ def training(runs: Sequence[Record]) -> Section | None:
     shown = [run for run in together(runs) if run.history]
     if not shown:
         return None
-    groups = [_modalities(shown, runs), _compared(shown), _losses(shown), _notes(shown)]
+    groups = [
+        _modalities(shown, runs),
+        _compared(shown),
+        _losses(shown),
+        _notes(shown),
+        *recorded(shown),
+    ]
     parts: list[Any] = [Side(group) for group in groups if group]
     return Section(
         "Training",
