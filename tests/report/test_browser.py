@@ -69,7 +69,7 @@ def seen(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     folder = tmp_path_factory.mktemp("reports")
     runs = [
         hostile(folder / BAD.replace("/", ""), "joint()"),
-        hostile(folder / "uniform", diagnosed=True),
+        hostile(folder / "uniform", "uniform() + recorder(every=1)", diagnosed=True),
     ]
     runs.append(hostile(folder / "alone", "joint()", MODALITIES[1:]))
     page = of_runs(read_all(runs))

@@ -34,7 +34,7 @@ __all__ = [
 Array = NDArray[np.float64]
 
 ROUNDING = 1e-12
-BINS = 48
+BINS = 24
 PER_CELL = 10
 """The fewest samples per cell of the table of two predictions and the label, below which its informations are noise."""
 

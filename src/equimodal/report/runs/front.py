@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from ..figures import Series, points
 from ..page import Cell, Column, Points, Prose, Section, Table
 from .intervals import Interval, difference, wilson
 from .record import Record
+from .seeds import over_seeds
 
 __all__ = ["alone", "front", "reference", "together"]
 
@@ -67,7 +67,7 @@ def front(runs: Sequence[Record]) -> Section:
             Points([*_verdicts(shown), *_findings(shown, ceilings)]),
             _glance(shown, ceilings),
             _table(shown, ceilings),
-            *_over_seeds(shown),
+            *over_seeds(shown, _labelled),
         ],
     )
 
@@ -305,40 +305,6 @@ def _difference(apart: Interval | None) -> Cell:
         return Cell(None)
     value, low, high = (f"{100 * v:+.1f}" for v in (apart.value, apart.low, apart.high))
     return Cell(apart.value, f"{value} [{low}, {high}]", strong=apart.sure)
-
-
-def _over_seeds(runs: Sequence[Record]) -> list[Table]:
-    """Mean and standard deviation of runs that differ in nothing but the seed; empty where there are none."""
-    groups: dict[str, list[Record]] = {}
-    for run in runs:
-        groups.setdefault(repr(run.settings.changed(seed=0)), []).append(run)
-    several = [group for group in groups.values() if len(group) > 1]
-    if not several:
-        return []
-    names = list(dict.fromkeys(name for run in runs for name in run.modalities))
-    rows = []
-    for group in several:
-        row: list[Any] = [_labelled(group[0]), len(group)]
-        row.append(_spread([run.results["test"]["fused"]["accuracy"] for run in group]))
-        for name in names:
-            of = [run.results["test"]["modalities"].get(name, {}) for run in group]
-            row += [_spread([one.get(what) for one in of]) for what in ("decoupled", "probe")]
-        rows.append(row)
-    columns = [Column("method"), Column("seeds"), Column("fused")]
-    columns += [Column(f"{name} {what}") for name in names for what in ("decoupled", "probe")]
-    return [
-        Table(
-            columns, rows, "Mean and standard deviation over runs that differ in the seed alone, %."
-        )
-    ]
-
-
-def _spread(values: Sequence[float | None]) -> Cell:
-    known = [value for value in values if value is not None]
-    if len(known) < 2:
-        return Cell(None)
-    mean = statistics.fmean(known)
-    return Cell(mean, f"{100 * mean:.1f} ± {100 * statistics.stdev(known):.1f}")
 
 
 def _labelled(run: Record) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..figures import Series, points
-from ..page import Section
+from ..page import Section, Side
 from .diagnosis import decomposition
 from .front import alone, together
 from .intervals import Interval, mean
+from .nats import conditional, spreads
 from .record import FUSED, Record, Said
 
 __all__ = ["bound", "entropy", "information"]
@@ -46,7 +47,12 @@ def information(runs: Sequence[Record]) -> Section | None:
     )
     return Section(
         "Information",
-        [figure, *decomposition(runs)],
+        [
+            figure,
+            *(Side(group) for group in spreads(runs) if group),
+            *decomposition(runs),
+            *conditional(runs),
+        ],
         "Lower bounds: there is at least as much information as they say.",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ __all__ = ["Record", "Said", "read", "read_all"]
 FUSED = "fused"
 DIAGNOSIS = 1
 """The version of the form of `diagnosis.json` that is known here."""
+
+
+_RECORDER = re.compile(r"(^| \+ )recorder(\([^()]*\))?(?= \+ |$)")
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ class Record:
 
     @property
     def method(self) -> str:
-        return str(self.results["method"])
+        """As it was written, but for a recorder beside it, which changes nothing."""
+        return _RECORDER.sub("", str(self.results["method"])).removeprefix(" + ") or "joint()"
 
     @property
     def samples(self) -> int:

@@ -33,11 +33,10 @@ def _norms(run: Record, of: str) -> Figure | None:
         f"Gradient of each encoder{of}",
         "A modality whose gradient dies while another's goes on has been left behind.",
         "Norm of the gradient of the encoder's parameters as the optimiser saw it, mean over the recorded batches of an "
-        "epoch; logarithmic.",
+        "epoch.",
         run,
         {m: _each(run, m, "gradient_norm") for m in run.modalities},
         axis="norm",
-        logarithmic=True,
     )
 
 

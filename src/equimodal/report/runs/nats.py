@@ -1,0 +1,101 @@
+"""Information beyond its bounds, of runs that were diagnosed: its spread over samples, and what features share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..figures import Series, lines, points
+from ..page import Figure
+from .diagnosis import diagnosed
+from .record import FUSED, Record
+
+__all__ = ["conditional", "spreads"]
+
+Values = Mapping[str, Any]
+
+
+def spreads(runs: Sequence[Record]) -> list[list[Figure]]:
+    """Groups of figures, each with one for each run whose diagnosis knows the information of each sample."""
+    shown = [run for run in diagnosed(runs) if _information(run).get("pointwise")]
+    return [[own(run, _of(run, runs)) for run in shown] for own in (_pointwise, _retained)]
+
+
+def conditional(runs: Sequence[Record]) -> list[Figure]:
+    """What pairs of modalities' features share beyond the class, where that was asked for."""
+    rows = [
+        (f"{pair['first']} · {pair['second']}{_of(run, runs, ' · ')}", pair)
+        for run in diagnosed(runs)
+        for pair in _information(run).get("conditional", ())
+    ]
+    if not rows:
+        return []
+    caps = sorted({f"{pair['cap']:.2f}" for _, pair in rows})
+    return [
+        points(
+            "What features share beyond the class",
+            "At 0 the modalities tell nothing of each other once the class is known, so that each adds what it knows; far "
+            "above 0 they repeat each other.",
+            "Conditional mutual information of the frozen features given the class, by a critic that learned on training "
+            "features and was read on test features (InfoBridge). Estimate: its plug-in, which may err on either side. Lower "
+            f"bound: holds for any critic, and cannot exceed {' or '.join(caps)} nats. 95% bootstrap intervals over test "
+            "samples, without the spread of learning the critic.",
+            [label for label, _ in rows],
+            [_series(name, [pair[key] for _, pair in rows]) for key, name in _READINGS],
+            axis="nats",
+            form=".3f",
+        )
+    ]
+
+
+_READINGS = (("estimate", "estimate"), ("bound", "lower bound"))
+
+
+def _pointwise(run: Record, of: str) -> Figure:
+    found = dict(_information(run)["pointwise"])
+    if fused := _information(run).get("pointwise_fused"):
+        found = {FUSED: fused, **found}
+    return _spread(
+        f"Information of each sample{of}",
+        "A hump at the right end: samples that are known; a tail to the left of 0: samples on which the prediction misleads.",
+        "log p(class | modality) - log p(class) of each test sample's true class, by the modality's own logits; the mean is "
+        "the bound above. Shares in bins; the outer bins hold what lies beyond.",
+        found,
+    )
+
+
+def _retained(run: Record, of: str) -> Figure:
+    return _spread(
+        f"What each modality and the fused prediction both know{of}",
+        "The further right, the more of a modality's information the fused prediction has kept; a modality far to the left of "
+        "the others is lazy or has little to keep.",
+        "Bound of I(X; Z; Y), term by term: what the modality knows of a sample's class, and what the fused prediction knows, "
+        "less all that there is to know (IBML, eq. 8). Shares in bins; the outer bins hold what lies beyond.",
+        _information(run)["retained"],
+    )
+
+
+def _spread(title: str, see: str, how: str, found: Mapping[str, Values]) -> Figure:
+    first = next(iter(found.values()))
+    width = (first["high"] - first["low"]) / len(first["counts"])
+    middles = [first["low"] + (i + 0.5) * width for i in range(len(first["counts"]))]
+    series = [
+        Series(name, [count / (sum(of["counts"]) or 1) for count in of["counts"]])
+        for name, of in found.items()
+    ]
+    return lines(
+        title, see, how, middles, series, x_axis="nats", axis="share of test samples", form=".1%"
+    )
+
+
+def _series(name: str, found: Sequence[Values]) -> Series:
+    ends = [[values[end] for values in found] for end in ("value", "low", "high")]
+    return Series(name, *ends)
+
+
+def _information(run: Record) -> Values:
+    return (run.diagnosis or {}).get("information") or {}
+
+
+def _of(run: Record, runs: Sequence[Record], before: str = ", ") -> str:
+    return f"{before}{run.name}" if len(diagnosed(runs)) > 1 else ""
