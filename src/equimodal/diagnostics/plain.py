@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from .coalitions import Plan
 
 __all__ = ["Groups", "ask", "groups", "pairs"]
 
+LEAST = 1e-9
 Inputs = Mapping[str, Any]
 Groups = Mapping[str, Sequence[str]]
 """For each modality the keys of its inputs: ``{"text": ("input_ids", "attention_mask"), "image": ("pixels",)}``."""
@@ -159,4 +161,14 @@ def _logits(model: Callable[[dict[str, Any]], Any], inputs: dict[str, Any], coun
         raise DataError(
             f"The model must answer with logits [samples, classes]; for {count} samples it gave {list(logits.shape)}."
         )
-    return logits.cpu()
+    return _finite(logits.cpu())
+
+
+def _finite(logits: Tensor) -> Tensor:
+    """The logs of probabilities that are zero, as forests give them, as those of `LEAST` times the largest."""
+    if bool(logits.isnan().any()) or not bool(logits.amax(1).isfinite().all()):
+        raise DataError(
+            "The model must answer with logits that are numbers: here some are NaN or infinite."
+        )
+    floor = logits.amax(1, keepdim=True) + math.log(LEAST)
+    return torch.where(logits.isneginf(), floor, logits)

@@ -1,0 +1,112 @@
+"""Models that know nothing of this library are diagnosed as the page on diagnosis says, and truly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+
+import equimodal
+from equimodal.diagnostics import Diagnosis
+from equimodal.errors import DataError
+
+
+def uses_first_alone(found: Diagnosis, accuracy: float) -> None:
+    first, second = found.modalities
+    assert found.accuracy.value == pytest.approx(accuracy)
+    assert found.use[first].shapley_accuracy.low > 0.2
+    assert abs(found.use[second].shapley_accuracy.value) < 0.08
+    assert found.verdict[0].about == second
+
+
+def test_a_plain_module() -> None:
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.image, self.sound = nn.Linear(3, 3), nn.Linear(3, 3)
+            self.dropout = nn.Dropout(0.9)
+
+        def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+            fused: Tensor = self.image(inputs["image"]) + 0.01 * self.sound(inputs["sound"])
+            return self.dropout(fused)
+
+    torch.manual_seed(0)
+    model = Late()
+    nn.init.eye_(model.image.weight)
+    label = torch.arange(300) % 3
+    inputs = {"image": torch.randn(300, 3) + 3 * torch.eye(3)[label], "sound": torch.randn(300, 3)}
+    found = equimodal.diagnose(model, [(inputs, label)], ("image", "sound"))
+    assert model.training  # as it was
+    with torch.no_grad():
+        right = model.eval()(inputs).argmax(1) == label
+    uses_first_alone(found, float(right.float().mean()))
+
+
+@pytest.mark.parametrize("kind", [LogisticRegression, RandomForestClassifier])
+@pytest.mark.filterwarnings("ignore:divide by zero")  # the log of a forest's zero
+def test_a_pipeline_of_scikit_learn(kind: type) -> None:
+    rng = np.random.default_rng(0)
+    label = rng.integers(3, size=600)
+    columns = {"genes": rng.normal(size=(600, 4)), "clinic": rng.normal(size=(600, 2))}
+    columns["genes"][np.arange(600), label] += 2.5
+    known, asked = slice(0, 300), slice(300, 600)
+    pipeline = make_pipeline(StandardScaler(), kind())
+    pipeline.fit(np.hstack([v[known] for v in columns.values()]), label[known])
+
+    def answer(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        return pipeline.predict_log_proba(np.hstack([inputs["genes"], inputs["clinic"]]))
+
+    test = {name: values[asked] for name, values in columns.items()}
+    found = equimodal.diagnose(answer, [(test, label[asked])], ("genes", "clinic"))
+    stacked = np.hstack([*test.values()])
+    uses_first_alone(found, pipeline.score(stacked, label[asked]))
+    assert all(np.isfinite(s.log_likelihood.value) for s in found.subsets)
+
+
+def test_a_model_of_transformers() -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    torch.manual_seed(0)
+    small = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
+    sizes = {"vocab_size": 9, "image_size": 8, "patch_size": 4, "max_position_embeddings": 8}
+    config = transformers.ViltConfig(**small, **sizes, num_labels=3)
+    model = transformers.ViltForQuestionAnswering(config)
+    # The second token is the label, the image is noise; the last token is padding in half of the texts.
+    label = torch.arange(240) % 3
+    ids = torch.randint(3, 9, (240, 4))
+    ids[:, 1] = label
+    mask = torch.ones_like(ids)
+    mask[::2, 3] = 0
+    batch = {"input_ids": ids, "attention_mask": mask, "pixel_values": torch.randn(240, 3, 8, 8)}
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(30):
+        nn.functional.cross_entropy(model(**batch).logits, label).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    model.eval()
+    batches = [
+        {k: v[i : i + 60] for k, v in batch.items()} | {"labels": label[i : i + 60]}
+        for i in range(0, 240, 60)
+    ]
+    loader = ((batch, batch.pop("labels")) for batch in batches)
+    groups = {"text": ("input_ids", "attention_mask"), "image": ("pixel_values",)}
+    found = equimodal.diagnose(lambda inputs: model(**inputs).logits, loader, groups)
+    with torch.no_grad():
+        right = model(**batch).logits.argmax(1) == label
+    uses_first_alone(found, float(right.float().mean()))
+
+
+def test_answers_that_are_no_numbers_are_refused() -> None:
+    pairs = [({"a": np.ones((2, 2))}, np.zeros(2, dtype=int))]
+    with pytest.raises(DataError, match="NaN or infinite"):
+        equimodal.diagnose(lambda x: x["a"] * np.nan, pairs)
