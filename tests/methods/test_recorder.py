@@ -18,7 +18,15 @@ from equimodal.testing import Training, World, maker
 from fixtures.plain import CLASSES, Plain, batches_of, model_of, names
 from fixtures.reports import MODALITIES, hostile
 
-NOISY = ["ogm_ge()", "ibml()", "bio() + infobridge()", "relearn(every=1)", "mla()", "agm()"]
+NOISY = [
+    "ogm_ge()",
+    "ibml()",
+    "bio() + infobridge()",
+    "relearn(every=1)",
+    "mla()",
+    "agm()",
+    "dgl()",
+]
 
 
 @pytest.mark.parametrize("method", NOISY)
@@ -179,3 +187,21 @@ def test_features_that_do_not_learn_have_no_cosine() -> None:
     found = recorder.recorded()["modalities"]
     assert found["a"]["cosine"] is None and found["a"]["gradient_norm"] is None
     assert found["b"]["cosine"] is not None
+
+
+def test_a_phase_records_the_modalities_that_learn_in_it() -> None:
+    world = World.of(2, missing=False)
+    recorder = Recorder(every=1)
+    Training(maker("mla()")() + recorder, world).advance(stop=world.batches)
+    samples = recorder.by_class[2].sum(1).tolist()
+    assert samples == [world.samples, world.samples, 2 * world.samples]  # fused: in each phase
+    found = recorder.recorded()
+    assert all(of["gradient_norm"] > 0 for of in found["modalities"].values())
+    assert [pair["error"] for pair in found["mapping_error"]] == [None, None]  # never side by side
+
+
+def test_features_that_the_joint_loss_does_not_reach_have_no_cosine() -> None:
+    recorder = Recorder(every=1)
+    Training(maker("dgl()")() + recorder, World.of(2)).advance()
+    found = recorder.recorded()["modalities"]
+    assert all(of["cosine"] is None and of["gradient_norm"] > 0 for of in found.values())
