@@ -27,6 +27,7 @@ Readings
   dimensions are first mixed into 64 by fixed random weights; an epoch whose samples are not twice as many as the
   dimensions has no error.
 - A modality's own logits depend on its own features only, so one backward pass through the head serves all modalities.
+- A batch that is recorded costs an eighth more of a step of two small CNNs on one core, so that every tenth costs 1.4%.
 - With several processes all figures are those of the global batch. In a window (``recorder().during(5, 10)``) cosines
   are recorded inside it only; the rest is memory, which a window does not stop.
 """
