@@ -73,7 +73,7 @@ def _place(summary: Summary, place: tuple[str, str]) -> Section:
 
 
 def _intervals(lines: Sequence[Line]) -> Figure:
-    found = [statistics.bootstrap(line.right(list(line.done))) for line in lines]
+    found = statistics.bootstraps([line.right(list(line.done)) for line in lines])
     series = Series(
         "accuracy", [i.value for i in found], [i.low for i in found], [i.high for i in found]
     )
