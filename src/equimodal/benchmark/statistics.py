@@ -43,6 +43,9 @@ __all__ = [
 ALPHA = 0.05
 """The level of every test."""
 
+WEIGHTS = 1 << 22
+"""Of samples in resamples, that are held as numbers at a time."""
+
 Floats = NDArray[np.float64]
 
 
@@ -237,8 +240,9 @@ def _intervals(rows: Sequence[NDArray[np.float32]], draws: int, seed: int) -> li
     of_samples = _weights(draws, runs.shape[1], seed + 1)
     ends = np.cumsum([len(row) for row in rows])
     means = np.empty((len(rows), draws))
-    for start in range(0, draws, 250):  # bounds the memory: 250 × N weights
-        part = slice(start, start + 250)
+    block = max(1, WEIGHTS // runs.shape[1])
+    for start in range(0, draws, block):
+        part = slice(start, start + block)
         sums = np.split(runs @ of_samples[part].astype(np.float32).T, ends[:-1])
         for i, (row, of_runs) in enumerate(zip(rows, sums, strict=True)):
             drawn = _weights(draws, len(row), seed)[part].T
