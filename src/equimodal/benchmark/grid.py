@@ -175,7 +175,7 @@ def _methods(value: object) -> tuple[Part, ...]:
     if value == "all":
         from ..methods import BY_NAME
 
-        value = [f"{name}()" for name in BY_NAME]
+        value = [f"{name}()" for name, cls in BY_NAME.items() if not cls.observes]
     return _parts(value, "methods", "method")
 
 
