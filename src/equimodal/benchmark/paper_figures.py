@@ -12,15 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import EquimodalError
 from ..report import figures
 from ..report.figures import Series
-from ..report.page import Figure, Side
+from ..report.page import Figure, Part, Prose, Side
 from ..training.folder import RunFolder
 from ..training.predictions import right
+from .cell_geometry import SAMPLES, Distances, kernel_distances
 from .curves import Read, around, histories, over_epochs, padded
 from .space import options
 from .statistics import Floats, spread
 from .summary import Line, Summary
+from .train_cell import Shelf
 
 __all__ = ["drawn"]
 
@@ -28,7 +31,7 @@ Place = tuple[str, str]
 BAND = "Mean over seeds, with one standard deviation to either side."
 
 
-def drawn(summary: Summary, place: Place) -> list[Figure | Side]:
+def drawn(summary: Summary, place: Place) -> list[Part]:
     """The figures that the bench asks for, on one data set and model; those without a finished run are left out."""
     return [
         part for name in summary.about.get("figures", ()) for part in _DRAW[name](summary, place)
@@ -43,7 +46,7 @@ def _methods(summary: Summary, place: Place) -> list[Line]:
     return lines[: len(figures.COLOURS)]
 
 
-def _modalities(summary: Summary, place: Place) -> list[Figure | Side]:
+def _modalities(summary: Summary, place: Place) -> list[Part]:
     """A figure for each modality."""
     lines = _methods(summary, place)
     names = dict.fromkeys(n for line in lines for r in line.done.values() for n in r["modalities"])
@@ -85,7 +88,7 @@ def _ceiling(summary: Summary, place: Place, name: str) -> float | None:
     return None
 
 
-def _ratio(summary: Summary, place: Place) -> list[Figure | Side]:
+def _ratio(summary: Summary, place: Place) -> list[Part]:
     read: Read = lambda epoch: epoch["train"]["discrepancy_ratio"]
     curves = [
         over_epochs(x.label, histories(summary.store, x), read) for x in _methods(summary, place)
@@ -143,7 +146,7 @@ def _against(
     return [f"{value}" for value, _ in rows], series
 
 
-def _complementarity(summary: Summary, place: Place) -> list[Figure | Side]:
+def _complementarity(summary: Summary, place: Place) -> list[Part]:
     names = ("fused", "some modality right")
     x, series = _against(summary, place, names, complementarity)
     if not x:
@@ -178,8 +181,52 @@ def complementarity(folder: RunFolder) -> tuple[float, float]:
     return float(right(path).mean() - best), float(each.any(0).mean() - best)
 
 
-_DRAW: Mapping[str, Callable[[Summary, Place], list[Figure | Side]]] = {
+def _kernel_distance(summary: Summary, place: Place) -> list[Part]:
+    """A figure for each pair of modalities."""
+    rows = _along(summary, place)
+    shelf = Shelf()
+    folders = [
+        [summary.store.folder(c.key) for c in line.cells if c.seed in line.done] for _, line in rows
+    ]
+    try:
+        found = [[kernel_distances(folder, shelf) for folder in runs] for runs in folders]
+    except EquimodalError as error:
+        return [Prose(f"Kernel distances could not be computed: {error}", "quiet")]
+    pairs = list(dict.fromkeys(pair for runs in found for run in runs for pair in run))
+    x = [f"{value}" for value, _ in rows]
+    parts = [_pair(summary.about["against"], x, found, pair) for pair in pairs]
+    drawn = [part for part in parts if isinstance(part, Figure)]
+    return [*([Side(drawn)] if drawn else []), *(p for p in parts if isinstance(p, Prose))]
+
+
+def _pair(
+    option: str, x: Sequence[str], found: Sequence[Sequence[Distances]], pair: str
+) -> Figure | Prose:
+    values = [[run[pair] for run in runs] for runs in found]
+    known = [[ends for ends in runs if ends is not None] for runs in values]
+    if not all(known):
+        return Prose(f"{pair}: features of different widths have no distance.", "quiet")
+    names = ("between classes", "within a class")
+    series = [
+        around(name, [spread([ends[1 - i] for ends in runs]) for runs in known])
+        for i, name in enumerate(names)
+    ]
+    return figures.lines(
+        f"Kernel distance of {pair}",
+        "Curves that part show classes that are told apart across modalities; where both fall, modalities merely come nearer.",
+        "Mean squared distance under a Gaussian kernel of a feature of the one and a feature of the other modality, of two "
+        f"test samples of one class, and of different classes; features of length 1, at most {SAMPLES} samples. {BAND}",
+        x,
+        series,
+        x_axis=option,
+        axis="kernel distance",
+        form=".3f",
+    )
+
+
+_DRAW: Mapping[str, Callable[[Summary, Place], list[Part]]] = {
     "modalities": _modalities,
     "ratio": _ratio,
     "complementarity": _complementarity,
+    "kernel-distance": _kernel_distance,
 }

@@ -1,4 +1,4 @@
-"""What a model makes of its modalities: use, potential, information, and a verdict in words.
+"""What a model makes of its modalities: use, potential, information, geometry, and a verdict in words.
 
 Pure functions of a model and data, or of recorded values, that give frozen dataclasses. The model is asked once:
 `answers` holds what it said with every coalition of modalities, and everything else is arithmetic on that.
@@ -10,9 +10,13 @@ from .answers import Absence, Answers
 from .bootstrap import Bootstrap, Interval
 from .diagnosis import diagnose
 from .findings import (
+    Cloud,
     Diagnosis,
+    Geometry,
     Information,
     Interaction,
+    Map,
+    Pair,
     Potential,
     Sentence,
     Subset,
@@ -24,11 +28,15 @@ __all__ = [
     "Absence",
     "Answers",
     "Bootstrap",
+    "Cloud",
     "Decomposition",
     "Diagnosis",
+    "Geometry",
     "Information",
     "Interaction",
     "Interval",
+    "Map",
+    "Pair",
     "Potential",
     "Sentence",
     "Subset",

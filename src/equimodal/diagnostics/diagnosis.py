@@ -21,6 +21,7 @@ from .answers import Absence, Answers
 from .bootstrap import Bootstrap, Interval
 from .coalitions import Plan, plan
 from .findings import Diagnosis, Information, Interaction, Potential, Subset, Use
+from .geometry import geometry
 from .information import decomposition, entropy, lower_bound
 from .potential import Probes, probes
 from .verdict import verdict
@@ -42,6 +43,7 @@ def diagnose(
     alone: Mapping[str, Balanced | Multimodal] | None = None,
     absence: Absence | None = None,
     classes: Sequence[str] | None = None,
+    maps: bool = False,
     seed: int = 0,
 ) -> Diagnosis:
     """How much a model uses each modality, how much each could give, and what to do; all with 95% intervals.
@@ -56,6 +58,7 @@ def diagnose(
         alone: for each modality (or some) a model that was trained on it alone.
         absence: how a modality is taken away, see `answers`; by default ``missing``, of a function ``permute``.
         classes: their names; by default those of the data set, or numbers.
+        maps: whether features are also drawn in the plane (t-SNE, some seconds).
         seed: of permutations and resamples.
 
     Raises:
@@ -82,7 +85,7 @@ def diagnose(
         chosen = plan(tuple(keys), seed)
         test = plain.ask(model, found, keys, chosen, absence or "permute", seed)
         known, others = None, {}
-    return conclude(test, _classes(classes, loader, test), known, others, seed)
+    return conclude(test, _classes(classes, loader, test), known, others, maps, seed)
 
 
 def conclude(
@@ -90,6 +93,7 @@ def conclude(
     classes: Sequence[str],
     train: Answers | None = None,
     alone: Mapping[str, tuple[Answers, Answers | None]] | None = None,
+    maps: bool = False,
     seed: int = 0,
 ) -> Diagnosis:
     """The diagnosis of answers: everything after the model was asked."""
@@ -115,6 +119,7 @@ def conclude(
             for a, b in pairs
         ),
         information=_information(test, pairs, seed) if test.unimodal else None,
+        geometry=geometry(test, drawn=maps, seed=seed),
     )
     return replace(made, verdict=verdict(made))
 

@@ -48,7 +48,7 @@ def from_dict(values: Mapping[str, Any]) -> Diagnosis:
 
 
 def tables(found: Diagnosis) -> list[tuple[tuple[str, ...], Rows]]:
-    """Headers and rows: use and potential of each modality, then the coalitions."""
+    """Headers and rows: use and potential of each modality, the coalitions, then what else is known."""
     use = ("modality", "Shapley, points", "without it", "decoupled", "probe", "alone", "adds")
     rows: Rows = [("all", "", "", _percent(found.accuracy), "", "", "")]
     for m in found.modalities:
@@ -58,10 +58,27 @@ def tables(found: Diagnosis) -> list[tuple[tuple[str, ...], Rows]]:
              _percent(p.probe), _percent(p.alone), _percent(p.alone_adds or p.adds))
         )  # fmt: skip
     subsets: Rows = [
-        (" + ".join(s.modalities) or "nothing", _percent(s.accuracy), _nats(s.log_likelihood))
+        (" + ".join(s.modalities) or "nothing", _percent(s.accuracy), _plain(s.log_likelihood))
         for s in found.subsets
     ]
-    return [(use, rows), (("the model sees", "accuracy, %", "log-likelihood, nats"), subsets)]
+    seen = ("the model sees", "accuracy, %", "log-likelihood, nats")
+    return [(use, rows), (seen, subsets), *_geometry(found)]
+
+
+def _geometry(found: Diagnosis) -> list[tuple[tuple[str, ...], Rows]]:
+    """How features lie: those of one modality by uniformity, those of two by alignment and CKA."""
+    if found.geometry is None:
+        return []
+    headers = ("features of", "within a class", "between", "uniformity", "alignment", "CKA")
+    rows: Rows = [
+        (m, _plain(c.within), _plain(c.between), _plain(c.uniformity), "", "")
+        for m, c in found.geometry.clouds.items()
+    ]
+    rows += [
+        (f"{p.first} · {p.second}", _plain(p.within), _plain(p.between), "", _plain(p.alignment), _plain(p.cka))
+        for p in found.geometry.pairs
+    ]  # fmt: skip
+    return [(headers, rows)]
 
 
 def text(found: Diagnosis) -> str:
@@ -113,7 +130,9 @@ def _percent(figure: Interval | None) -> str:
     return f"{100 * figure.value:.1f} ± {50 * (figure.high - figure.low):.1f}"
 
 
-def _nats(figure: Interval) -> str:
+def _plain(figure: Interval | None) -> str:
+    if figure is None:
+        return "–"
     return f"{figure.value:.3f} ± {(figure.high - figure.low) / 2:.3f}"
 
 

@@ -48,6 +48,7 @@ def diagnose_run(
         train=data.train,
         alone=dict(_alone(one, folder) for one in alone),
         absence=absence,
+        maps=True,
     )
     write_atomic(
         RunFolder(Path(folder)).diagnosis, json.dumps(found.to_dict(), allow_nan=False) + "\n"
