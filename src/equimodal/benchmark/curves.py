@@ -13,7 +13,11 @@ from .statistics import Spread, spread
 from .store import Store
 from .summary import Line
 
-__all__ = ["History", "Read", "around", "histories", "over_epochs", "padded"]
+__all__ = ["History", "Read", "around", "band", "histories", "over_epochs", "padded"]
+
+BANDS = 3
+"""Curves with bands in one figure; more of them hide one another."""
+
 
 History = Sequence[Mapping[str, Any]]
 Read = Callable[[Mapping[str, Any]], float | None]
@@ -60,5 +64,12 @@ def padded(series: Sequence[Series]) -> tuple[list[int], list[Series]]:
     def fill(values: Sequence[float | None]) -> list[float | None]:
         return [*values, *[None] * (longest - len(values))] if values else []
 
+    if len(known) > BANDS:
+        known = [replace(one, low=(), high=()) for one in known]
     filled = [replace(s, values=fill(s.values), low=fill(s.low), high=fill(s.high)) for s in known]
     return list(range(1, longest + 1)), filled
+
+
+def band(series: Sequence[Series]) -> str:
+    """What curves and bands are, for below a figure."""
+    return f"Mean over seeds{', with one standard deviation to either side' if any(s.low for s in series) else ''}."
