@@ -13,16 +13,13 @@ from ..report import figures
 from ..report.figures import Series
 from ..report.page import Cell, Code, Column, Figure, Page, Points, Prose, Raw, Section, Table
 from . import published, statistics, tables
-from .curves import Read, band, histories, over_epochs, padded
+from .curves import Read, band, histories, leading, over_epochs, padded
 from .paper_figures import drawn
 from .statistics import Ranks
 from .summary import Line, Summary
 from .tuning import ledger
 
 __all__ = ["of_bench", "ranks"]
-
-CURVES = 6
-"""Methods whose curves are drawn in one figure: as many as there are colours that can be told apart."""
 
 
 def of_bench(summary: Summary) -> Page:
@@ -67,7 +64,7 @@ def _place(summary: Summary, place: tuple[str, str]) -> Section:
     parts: list[Any] = [tables.comparison(summary, place)]
     if lines:
         parts += drawn(summary, place)
-        parts += [_intervals(lines), _cost(lines), *_curves(summary, lines)]
+        parts += [_intervals(lines), _cost(lines), *_curves(summary, place)]
         parts.append(tables.modalities(summary, place))
     return Section(" on ".join(p for p in place if p), parts)
 
@@ -103,7 +100,7 @@ def _cost(lines: Sequence[Line]) -> Figure:
             y=[accuracy[i] for i in front],
             mode="lines+text",
             text=[names[i] for i in front],
-            textposition="top right",
+            textposition="top left",
             cliponaxis=False,
             line={"width": 1, "dash": "dot", "color": "#888888"},
             hoverinfo="skip",
@@ -142,11 +139,9 @@ def _front_of(costs: Sequence[float], worths: Sequence[float]) -> list[int]:
     return found
 
 
-def _curves(summary: Summary, lines: Sequence[Line]) -> list[Figure]:
+def _curves(summary: Summary, place: tuple[str, str]) -> list[Figure]:
     """Validation accuracy by epoch of the best methods and the reference, mean over seeds."""
-    ordered = sorted(lines, key=lambda line: -float(line.accuracy.mean()))
-    reference = summary.about["reference"]
-    chosen = [x for x in ordered if x.label == reference or x in ordered[: CURVES - 1]][:CURVES]
+    chosen = leading(summary, place)
     read: Read = lambda epoch: epoch["val"]["accuracy"] if epoch.get("val") else None
     epochs, series = padded(
         [over_epochs(x.label, histories(summary.store, x), read) for x in chosen]
@@ -157,7 +152,7 @@ def _curves(summary: Summary, lines: Sequence[Line]) -> list[Figure]:
         figures.lines(
             "Validation accuracy by epoch",
             "Whether a method is ahead all along or only at the end.",
-            f"{band(series)} The {len(series)} rows with the best test accuracy and the reference.",
+            f"{band(series)} The reference and the rows with the best test accuracy.",
             epochs,
             series,
             x_axis="epoch",

@@ -19,7 +19,7 @@ from ..report.page import Figure, Part, Prose, Side
 from ..training.folder import RunFolder
 from ..training.predictions import right
 from .cell_geometry import SAMPLES, Distances, kernel_distances
-from .curves import Read, around, band, histories, over_epochs, padded
+from .curves import Read, around, band, histories, leading, over_epochs, padded
 from .space import options
 from .statistics import Floats, spread
 from .summary import Line, Summary
@@ -40,14 +40,9 @@ def drawn(summary: Summary, place: Place) -> list[Part]:
 # Over training.
 
 
-def _methods(summary: Summary, place: Place) -> list[Line]:
-    lines = [line for line in summary.at(place) if line.done and line.kind != "alone"]
-    return lines[: len(figures.COLOURS)]
-
-
 def _modalities(summary: Summary, place: Place) -> list[Part]:
     """A figure for each modality."""
-    lines = _methods(summary, place)
+    lines = leading(summary, place)
     names = dict.fromkeys(n for line in lines for r in line.done.values() for n in r["modalities"])
     parts = [f for name in names for f in _modality(summary, place, lines, name)]
     return [Side(parts)] if parts else []
@@ -90,7 +85,7 @@ def _ceiling(summary: Summary, place: Place, name: str) -> float | None:
 def _ratio(summary: Summary, place: Place) -> list[Part]:
     read: Read = lambda epoch: epoch["train"]["discrepancy_ratio"]
     curves = [
-        over_epochs(x.label, histories(summary.store, x), read) for x in _methods(summary, place)
+        over_epochs(x.label, histories(summary.store, x), read) for x in leading(summary, place)
     ]
     epochs, series = padded(curves)
     if not series:
