@@ -78,7 +78,7 @@ def test_curves_with_their_ceilings(tmp_path: Path) -> None:
     lines = Summary.read(store).lines
     alone = next(x for x in lines if x.label == "m1 alone")
     level = np.mean([r["val"]["fused"]["accuracy"] for r in alone.done.values()])
-    assert figure.draw().layout.shapes[0].y0 == pytest.approx(level)
+    assert figure.draw().data[-1].y == pytest.approx((level, level))
     joint = next(x for x in lines if x.label == "joint()")
     metrics = [store.folder(c.key).metrics.read_text().splitlines() for c in joint.cells]
     last = [json.loads(run[-1]) for run in metrics]

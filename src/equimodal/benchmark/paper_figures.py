@@ -19,7 +19,7 @@ from ..report.page import Figure, Part, Prose, Side
 from ..training.folder import RunFolder
 from ..training.predictions import right
 from .cell_geometry import SAMPLES, Distances, kernel_distances
-from .curves import Read, around, histories, over_epochs, padded
+from .curves import Read, around, band, histories, leading, over_epochs, padded
 from .space import options
 from .statistics import Floats, spread
 from .summary import Line, Summary
@@ -28,7 +28,6 @@ from .train_cell import Shelf
 __all__ = ["drawn"]
 
 Place = tuple[str, str]
-BAND = "Mean over seeds, with one standard deviation to either side."
 
 
 def drawn(summary: Summary, place: Place) -> list[Part]:
@@ -41,14 +40,9 @@ def drawn(summary: Summary, place: Place) -> list[Part]:
 # Over training.
 
 
-def _methods(summary: Summary, place: Place) -> list[Line]:
-    lines = [line for line in summary.at(place) if line.done and line.kind != "alone"]
-    return lines[: len(figures.COLOURS)]
-
-
 def _modalities(summary: Summary, place: Place) -> list[Part]:
     """A figure for each modality."""
-    lines = _methods(summary, place)
+    lines = leading(summary, place)
     names = dict.fromkeys(n for line in lines for r in line.done.values() for n in r["modalities"])
     parts = [f for name in names for f in _modality(summary, place, lines, name)]
     return [Side(parts)] if parts else []
@@ -68,7 +62,7 @@ def _modality(summary: Summary, place: Place, lines: Sequence[Line], name: str) 
             f"{name} over training",
             "A curve below the dotted line: trained with the others, the modality is not what it can be by itself.",
             "Validation accuracy of the modality's own logits. Dotted: the same encoder trained alone, its selected "
-            f"epoch. {BAND}",
+            f"epoch. {band(series)}",
             epochs,
             series,
             x_axis="epoch",
@@ -91,7 +85,7 @@ def _ceiling(summary: Summary, place: Place, name: str) -> float | None:
 def _ratio(summary: Summary, place: Place) -> list[Part]:
     read: Read = lambda epoch: epoch["train"]["discrepancy_ratio"]
     curves = [
-        over_epochs(x.label, histories(summary.store, x), read) for x in _methods(summary, place)
+        over_epochs(x.label, histories(summary.store, x), read) for x in leading(summary, place)
     ]
     epochs, series = padded(curves)
     if not series:
@@ -101,7 +95,7 @@ def _ratio(summary: Summary, place: Place) -> list[Part]:
             "Discrepancy ratio over training",
             "At 1 the modalities are level; the further from 1, the more one leads the other.",
             "Confidence in the true class of the first modality over that of the second, mean over the steps of an epoch; "
-            f"of more than two, the largest over the smallest. {BAND}",
+            f"of more than two, the largest over the smallest. {band(series)}",
             epochs,
             series,
             x_axis="epoch",
@@ -158,7 +152,7 @@ def _complementarity(summary: Summary, place: Place) -> list[Part]:
             "The upper curve is what the modalities have together and the best of them has not; the other is how much of "
             "it the fused prediction makes use of.",
             "Test accuracy of the fused prediction, and share of test samples on which at least one modality's own logits "
-            f"are right, each less the accuracy of the most accurate modality. {BAND}",
+            f"are right, each less the accuracy of the most accurate modality. {band(series)}",
             x,
             series,
             x_axis=option,
@@ -215,7 +209,7 @@ def _pair(
         f"Kernel distance of {pair}",
         "Curves that part show classes that are told apart across modalities; where both fall, modalities merely come nearer.",
         "Mean squared distance under a Gaussian kernel of a feature of the one and a feature of the other modality, of two "
-        f"test samples of one class, and of different classes; features of length 1, at most {SAMPLES} samples. {BAND}",
+        f"test samples of one class, and of different classes; features of length 1, at most {SAMPLES} samples. {band(series)}",
         x,
         series,
         x_axis=option,
