@@ -127,6 +127,8 @@ def _summary(cls: type[Method]) -> str:
 
 
 def _changes(cls: type[Method]) -> str:
+    if cls.observes:
+        return "nothing: it observes"
     leaves = [type(leaf) for leaf in cls().leaves()]
     changed = [
         words

@@ -35,6 +35,9 @@ def test_seeds() -> None:
         ({"reference": "uniform()"}, "none of the methods"),
         ({"fixed": False}, "how many trials"),
         ({"methods": [{"head": "sum()"}]}, "lacks 'method'"),
+        ({"figures": ["ratios"]}, "no figure 'ratios': did you mean 'ratio'"),
+        ({"figures": ["complementarity"]}, "name it in 'against'"),
+        ({"against": "infobridge.alpha"}, "two methods at least that differ in it"),
     ],
 )
 def test_refusals_name_file_and_entry(values: dict[str, object], said: str) -> None:
@@ -80,4 +83,5 @@ def test_recipes_can_be_read_and_built(name: str) -> None:
     ids=lambda p: p.stem,
 )
 def test_bench_files_can_be_read(path: Path) -> None:
-    assert len(Grid.from_toml(path).methods) == len(BY_NAME)
+    known = [name for name, cls in BY_NAME.items() if not cls.observes]
+    assert len(Grid.from_toml(path).methods) == len(known)

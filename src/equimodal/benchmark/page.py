@@ -13,6 +13,8 @@ from ..report import figures
 from ..report.figures import Series
 from ..report.page import Cell, Code, Column, Figure, Page, Points, Prose, Raw, Section, Table
 from . import published, statistics, tables
+from .curves import Read, histories, over_epochs, padded
+from .paper_figures import drawn
 from .statistics import Ranks
 from .summary import Line, Summary
 from .tuning import ledger
@@ -64,13 +66,14 @@ def _place(summary: Summary, place: tuple[str, str]) -> Section:
     lines = [line for line in summary.at(place) if line.done]
     parts: list[Any] = [tables.comparison(summary, place)]
     if lines:
+        parts += drawn(summary, place)
         parts += [_intervals(lines), _cost(lines), *_curves(summary, lines)]
         parts.append(tables.modalities(summary, place))
     return Section(" on ".join(p for p in place if p), parts)
 
 
 def _intervals(lines: Sequence[Line]) -> Figure:
-    found = [statistics.bootstrap(line.right(list(line.done))) for line in lines]
+    found = statistics.bootstraps([line.right(list(line.done)) for line in lines])
     series = Series(
         "accuracy", [i.value for i in found], [i.low for i in found], [i.high for i in found]
     )
@@ -120,37 +123,24 @@ def _curves(summary: Summary, lines: Sequence[Line]) -> list[Figure]:
     ordered = sorted(lines, key=lambda line: -float(line.accuracy.mean()))
     reference = summary.about["reference"]
     chosen = [x for x in ordered if x.label == reference or x in ordered[: CURVES - 1]][:CURVES]
-    series, longest = [], 0
-    for line in chosen:
-        runs = [_validation(summary, cell.key) for cell in line.cells if cell.seed in line.done]
-        length = min((len(run) for run in runs), default=0)
-        if not length:
-            continue
-        longest = max(longest, length)
-        series.append(Series(line.label, np.mean([run[:length] for run in runs], axis=0).tolist()))
+    read: Read = lambda epoch: epoch["val"]["accuracy"] if epoch.get("val") else None
+    epochs, series = padded(
+        [over_epochs(x.label, histories(summary.store, x), read) for x in chosen]
+    )
     if not series:
         return []
-    padded = [Series(s.name, [*s.values, *[None] * (longest - len(s.values))]) for s in series]
     return [
         figures.lines(
             "Validation accuracy by epoch",
             "Whether a method is ahead all along or only at the end.",
-            f"Mean over seeds, of the {len(series)} rows with the best test accuracy and the reference.",
-            list(range(1, longest + 1)),
-            padded,
+            f"Mean over seeds with one standard deviation to either side, of the {len(series)} rows with the best test accuracy and the reference.",
+            epochs,
+            series,
             x_axis="epoch",
             axis="validation accuracy",
             form=".1%",
         )
     ]
-
-
-def _validation(summary: Summary, key: str) -> list[float]:
-    path = summary.store.folder(key).metrics
-    if not path.exists():
-        return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [line["val"]["accuracy"] for line in lines if line.get("val")]
 
 
 def ranks(summary: Summary) -> tuple[list[str], Ranks] | None:

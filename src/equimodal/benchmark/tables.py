@@ -113,18 +113,20 @@ def comparison(summary: Summary, place: tuple[str, str], *, intervals: bool = Tr
         Column("time", note="median per run"),
         Column("seeds"),
     ]
-    rows = [_row(one, one.line is best, intervals) for one in compared(summary, place)]
+    found = compared(summary, place)
+    bounds = _intervals([one.line for one in found]) if intervals else [None] * len(found)
+    rows = [_row(one, one.line is best, bound) for one, bound in zip(found, bounds, strict=True)]
     return Table(columns, rows, _caption(summary, place))
 
 
-def _row(one: Compared, strong: bool, intervals: bool) -> list[Raw | Cell]:
+def _row(one: Compared, strong: bool, interval: Cell | None) -> list[Raw | Cell]:
     line, found = one.line, one.found
     ratio = line.values(lambda r: r["train"]["discrepancy_ratio"])
     test = None if found is None else Cell(one.p, _p(one), note=found.why)
     return [
         _label(line),
         _spread(line.accuracy, strong=strong),
-        *([_interval(line)] if intervals else []),
+        *([interval] if interval is not None else []),
         None if found is None else 100 * found.difference,
         test,
         None if found is None else found.effect,
@@ -157,12 +159,14 @@ def _spread(values: Floats, *, scale: float = 100, digits: int = 1, strong: bool
     return Cell(found.mean, text, strong)
 
 
-def _interval(line: Line) -> Cell:
-    seeds = list(line.done)
-    if not seeds:
-        return Cell(None)
-    found = statistics.bootstrap(line.right(seeds))
-    return Cell(found.low, f"{100 * found.low:.1f} to {100 * found.high:.1f}")
+def _intervals(lines: Sequence[Line]) -> list[Cell]:
+    known = [line for line in lines if line.done]
+    found = statistics.bootstraps([line.right(list(line.done)) for line in known])
+    texts = {
+        id(line): Cell(one.low, f"{100 * one.low:.1f} to {100 * one.high:.1f}")
+        for line, one in zip(known, found, strict=True)
+    }
+    return [texts.get(id(line), Cell(None)) for line in lines]
 
 
 def _median(values: Sequence[float]) -> float:

@@ -47,11 +47,13 @@ def changes(method: Method) -> str:
     """The flows and schedules that a method changes, that is the hooks that it or its parts override."""
     from ..core import Method
 
-    leaves = [type(leaf) for leaf in method.leaves()]
+    leaves = [type(leaf) for leaf in method.leaves() if not leaf.observes]
 
     def overridden(hook: str) -> bool:
         return any(getattr(cls, hook) is not getattr(Method, hook) for cls in leaves)
 
+    if not leaves:
+        return OBSERVES
     found = [flow for flow in FLOWS if overridden(flow)]
     return ", ".join(found) or ("the model" if overridden("begin_epoch") else NOTHING)
 
@@ -132,6 +134,7 @@ def _short(citation: str) -> str:
 
 
 NOTHING = "–"
+OBSERVES = "nothing: it observes"
 
 WORDS = {"what it does": summary, "paper": source}
 

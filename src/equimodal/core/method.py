@@ -46,6 +46,7 @@ class Method(nn.Module):
     head: ClassVar[str | None] = None  # the head that is built when the user names none
     own_schedule: bool = False  # its `rate` decays already: no other decaying schedule beside it
     adam: ClassVar[str] = "yes"  # does it survive an optimiser that divides by the gradient's size
+    observes: ClassVar[bool] = False  # a diagnostic: changes nothing of the training
     neutral: ClassVar[str | None] = None  # "setting = other method"
     search_space: ClassVar[Mapping[str, Any]] = {}  # what tuning may vary
 
@@ -90,6 +91,10 @@ class Method(nn.Module):
 
     def observe(self, output: Output, grads: Gradients, step: Step) -> None:
         """After an update's gradients are final."""
+
+    def recorded(self) -> Mapping[str, Any]:
+        """What a diagnostic has seen of the epoch so far, as values that JSON can hold; asked at the epoch's end."""
+        return {}
 
     # Composition.
 
@@ -194,7 +199,8 @@ class Chain(Method):
         for method in self.methods:
             assert isinstance(method, Method)
             yield method, offset
-            offset += len(method.leaves())
+            # Who only observes takes no place, so that methods after it draw what they would draw without it.
+            offset += sum(not leaf.observes for leaf in method.leaves())
 
     def inputs(self, batch: Batch, step: Step) -> Batch:
         for method, offset in self._each():

@@ -23,6 +23,7 @@ from .mmpareto import MMPareto as MMPareto
 from .ogm_ge import OGMGE as OGMGE
 from .pmr import PMR as PMR
 from .reconboost import ReconBoost as ReconBoost
+from .recorder import Recorder as Recorder
 from .relearn import Relearn as Relearn
 from .torchjd import TorchJD as TorchJD
 from .uniform import Uniform as Uniform

@@ -356,6 +356,9 @@ class _Training:
             "val": None if found is None else brief(found),
             "seconds": self._seconds(),
         }
+        for leaf in self.learner.method.leaves():
+            if leaf.observes:
+                line["recorded"] = dict(leaf.recorded())
         self.history.append(line)
         if self.folder and self.runtime.first:
             self.folder.add_epoch(line)

@@ -171,6 +171,7 @@ def brief(found: Evaluation) -> dict[str, Any]:
         "accuracy": found.fused.accuracy,
         "cross_entropy": found.fused.cross_entropy,
         "modalities": {name: finite(s.accuracy) for name, s in found.decoupled.items()},
+        "losses": {name: finite(s.cross_entropy) for name, s in found.decoupled.items()},
     }
 
 
