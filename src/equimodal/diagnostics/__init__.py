@@ -1,4 +1,4 @@
-"""What a model makes of its modalities: use, potential, information, geometry, and a verdict in words.
+"""What a model makes of its modalities: use, potential, information, geometry, robustness, and a verdict in words.
 
 Pure functions of a model and data, or of recorded values, that give frozen dataclasses. The model is asked once:
 `answers` holds what it said with every coalition of modalities, and everything else is arithmetic on that.
@@ -11,6 +11,7 @@ from .bootstrap import Bootstrap, Interval
 from .diagnosis import diagnose
 from .findings import (
     Cloud,
+    Curve,
     Diagnosis,
     Geometry,
     Information,
@@ -18,6 +19,7 @@ from .findings import (
     Map,
     Pair,
     Potential,
+    Robustness,
     Sentence,
     Subset,
     Use,
@@ -29,6 +31,7 @@ __all__ = [
     "Answers",
     "Bootstrap",
     "Cloud",
+    "Curve",
     "Decomposition",
     "Diagnosis",
     "Geometry",
@@ -38,6 +41,7 @@ __all__ = [
     "Map",
     "Pair",
     "Potential",
+    "Robustness",
     "Sentence",
     "Subset",
     "Use",

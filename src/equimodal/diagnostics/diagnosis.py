@@ -24,6 +24,7 @@ from .findings import Diagnosis, Information, Interaction, Potential, Subset, Us
 from .geometry import geometry
 from .information import decomposition, entropy, lower_bound
 from .potential import Probes, probes
+from .robustness import BATCH, SAMPLES, Shaken, robustness, selected, some
 from .verdict import verdict
 
 __all__ = ["diagnose"]
@@ -31,7 +32,6 @@ __all__ = ["diagnose"]
 Array = NDArray[np.float64]
 Model = Balanced | Multimodal | Callable[[dict[str, Any]], Any]
 Data = Dataset | Iterable[Any]
-BATCH = 256
 
 
 def diagnose(
@@ -43,6 +43,7 @@ def diagnose(
     alone: Mapping[str, Balanced | Multimodal] | None = None,
     absence: Absence | None = None,
     classes: Sequence[str] | None = None,
+    shaken: int = SAMPLES,
     maps: bool = False,
     seed: int = 0,
 ) -> Diagnosis:
@@ -58,16 +59,21 @@ def diagnose(
         alone: for each modality (or some) a model that was trained on it alone.
         absence: how a modality is taken away, see `answers`; by default ``missing``, of a function ``permute``.
         classes: their names; by default those of the data set, or numbers.
+        shaken: samples, at most, on which noise and wrong inputs are tried, which needs the model again; 0: none.
         maps: whether features are also drawn in the plane (t-SNE, some seconds).
-        seed: of permutations and resamples.
+        seed: of permutations, noise and resamples.
 
     Raises:
         EquimodalError: something is not as described.
     """
+    if not isinstance(loader, Dataset) and iter(loader) is loader:
+        loader = list(loader)  # it is read more than once
     if isinstance(model, Balanced | Multimodal):
         learner = _learner(model)
         _check(learner, modalities, alone)
         test = _ask(learner, loader, absence or "missing", seed)
+        rows = some(len(test), shaken, seed)
+        tried = own.shake(learner, selected(loader, rows), test, seed) if len(rows) else None
         known = None if train is None else _ask(learner, train, None, seed)
         others = _alone(alone or {}, loader, train, seed)
     else:
@@ -84,8 +90,11 @@ def diagnose(
         keys = plain.groups(modalities, found[0][0])
         chosen = plan(tuple(keys), seed)
         test = plain.ask(model, found, keys, chosen, absence or "permute", seed)
+        rows = some(len(test), shaken, seed)
+        tried = plain.shake(model, found, keys, test, rows, seed) if len(rows) else None
         known, others = None, {}
-    return conclude(test, _classes(classes, loader, test), known, others, maps, seed)
+    names = _classes(classes, loader, test)
+    return conclude(test, names, known, others, tried, maps=maps, seed=seed)
 
 
 def conclude(
@@ -93,6 +102,8 @@ def conclude(
     classes: Sequence[str],
     train: Answers | None = None,
     alone: Mapping[str, tuple[Answers, Answers | None]] | None = None,
+    shaken: Shaken | None = None,
+    *,
     maps: bool = False,
     seed: int = 0,
 ) -> Diagnosis:
@@ -120,6 +131,7 @@ def conclude(
         ),
         information=_information(test, pairs, seed) if test.unimodal else None,
         geometry=geometry(test, drawn=maps, seed=seed),
+        robustness=robustness(test, shaken, seed),
     )
     return replace(made, verdict=verdict(made))
 

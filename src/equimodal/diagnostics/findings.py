@@ -12,6 +12,7 @@ from .information import Decomposition
 
 __all__ = [
     "Cloud",
+    "Curve",
     "Diagnosis",
     "Geometry",
     "Information",
@@ -19,6 +20,7 @@ __all__ = [
     "Map",
     "Pair",
     "Potential",
+    "Robustness",
     "Sentence",
     "Subset",
     "Use",
@@ -175,6 +177,36 @@ class Geometry:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """Accuracy at each of some rates or strengths."""
+
+    at: tuple[float, ...]
+    accuracy: tuple[Interval, ...]
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """What is left of accuracy, see `robustness`.
+
+    Attributes:
+        missing: for each modality, when it alone is missing at a rate.
+        missing_any: when each of them is, independently, but never all.
+        noise: for each modality, when its input has noise of so many of its standard deviations; None where it takes
+            none, such as token ids.
+        wrong: for each modality, when its input is that of another sample at a rate.
+        samples: that noise and wrong inputs were tried on; 0 where they were not.
+        exact: whether all coalitions were asked, so that nothing but the samples is drawn.
+    """
+
+    missing: Mapping[str, Curve]
+    missing_any: Curve
+    noise: Mapping[str, Curve | None]
+    wrong: Mapping[str, Curve]
+    samples: int
+    exact: bool
+
+
+@dataclass(frozen=True)
 class Sentence:
     """A sentence of the verdict and the figures that it rests on."""
 
@@ -201,6 +233,7 @@ class Diagnosis:
         interactions: of every pair.
         information: None where the model has no logits per modality.
         geometry: None where the model has no features per modality.
+        robustness: None in a diagnosis that was made before there was any.
         verdict: in words.
         version: of this form.
     """
@@ -221,6 +254,7 @@ class Diagnosis:
     level: float = LEVEL
     version: int = VERSION
     geometry: Geometry | None = None
+    robustness: Robustness | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in `diagnosis.json`."""

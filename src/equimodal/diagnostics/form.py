@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import DataError
 from .bootstrap import Interval
-from .findings import Diagnosis
+from .findings import Curve, Diagnosis
 
 __all__ = ["from_dict", "html", "tables", "text", "to_dict"]
 
@@ -62,7 +62,35 @@ def tables(found: Diagnosis) -> list[tuple[tuple[str, ...], Rows]]:
         for s in found.subsets
     ]
     seen = ("the model sees", "accuracy, %", "log-likelihood, nats")
-    return [(use, rows), (seen, subsets), *_geometry(found)]
+    return [(use, rows), (seen, subsets), *_robustness(found), *_geometry(found)]
+
+
+def _robustness(found: Diagnosis) -> list[tuple[tuple[str, ...], Rows]]:
+    """A row per curve; the last column is the widest half of an interval in it."""
+    if found.robustness is None:
+        return []
+    shown = found.robustness
+    missed = {**shown.missing, "each of them": shown.missing_any}
+    made = [_curves("accuracy, % · missing in", missed, "{:.0%}")]
+    if shown.noise:
+        made.append(_curves("accuracy, % · noise of", shown.noise, "{:g} σ"))
+        made.append(_curves("accuracy, % · wrong in", shown.wrong, "{:.0%}"))
+    return made
+
+
+def _curves(
+    title: str, curves: Mapping[str, Curve | None], form: str
+) -> tuple[tuple[str, ...], Rows]:
+    at = next((curve.at for curve in curves.values() if curve is not None), ())
+    rows: Rows = []
+    for name, curve in curves.items():
+        if curve is None:
+            rows.append((name, *("–" for _ in at), "–"))
+            continue
+        widest = max(i.high - i.low for i in curve.accuracy)
+        shown = [f"{100 * i.value:.1f}" for i in curve.accuracy]
+        rows.append((name, *shown, f"± {50 * widest:.1f}"))
+    return (title, *(form.format(a) for a in at), ""), rows
 
 
 def _geometry(found: Diagnosis) -> list[tuple[tuple[str, ...], Rows]]:
@@ -121,7 +149,16 @@ def _how(found: Diagnosis) -> str:
     return (
         f"{found.samples} samples; ± is half of the {found.level:.0%} interval over them; "
         f"modalities are taken away by '{found.absence}'."
-    )
+    ) + _tried(found)
+
+
+def _tried(found: Diagnosis) -> str:
+    if found.robustness is None:
+        return ""
+    said = " Of the modalities of a sample at least one is never missing."
+    if found.robustness.samples:
+        said += f" Noise and wrong inputs were tried on {found.robustness.samples} samples."
+    return said
 
 
 def _percent(figure: Interval | None) -> str:
