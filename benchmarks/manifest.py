@@ -5,8 +5,7 @@
 
 The first writes a manifest of so many rows: id, label, group, a number, and paths of an image and of a recording, of which
 there are 10,000 different files each, and opens it in a process of its own. Printed: the seconds from the call to splits
-that are ready to train on, the peak memory of the process, what it had before (Python, PyTorch, Arrow), and that of the
-table alone. Every file is looked for; none is decoded.
+that are ready to train on, the peak memory of the process, and what it had before (Python, PyTorch, Arrow). Every file is looked for; none is decoded.
 
 The second prepares 256 samples of three frames of 3×224×224 and a spectrogram of 257×188 as shards and trains two
 ResNet-18 from them. Printed: the share of an epoch that the loop waits for the next batch, with and without a worker.
@@ -89,11 +88,10 @@ def open_it(path: Path) -> None:
     start, spent = time.perf_counter(), time.process_time()
     splits = load(path)
     seconds, processor = time.perf_counter() - start, time.process_time() - spent
-    table = splits.train.streams["image"].table.columns.nbytes / 2**20  # type: ignore[attr-defined]
     counts = " + ".join(f"{len(part):,}" for part in splits.parts.values())
     print(
         f"{path.name:13} {counts} samples: {seconds:.1f} s ({processor:.1f} s of processor time), peak {peak():.0f} MiB; "
-        f"before {before:.0f} MiB, the table {table:.0f} MiB"
+        f"before {before:.0f} MiB"
     )
 
 

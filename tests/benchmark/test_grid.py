@@ -35,6 +35,9 @@ def test_seeds() -> None:
         ({"reference": "uniform()"}, "none of the methods"),
         ({"fixed": False}, "how many trials"),
         ({"methods": [{"head": "sum()"}]}, "lacks 'method'"),
+        ({"figures": ["ratios"]}, "no figure 'ratios': did you mean 'ratio'"),
+        ({"figures": ["complementarity"]}, "name it in 'against'"),
+        ({"against": "infobridge.alpha"}, "two methods at least that differ in it"),
     ],
 )
 def test_refusals_name_file_and_entry(values: dict[str, object], said: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,44 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from equimodal.benchmark import published, tables
-from equimodal.benchmark.cell import Cell
-from equimodal.benchmark.executor import Event
-from equimodal.benchmark.grid import Grid
 from equimodal.benchmark.local import Local
 from equimodal.benchmark.page import of_bench
 from equimodal.benchmark.run import Choice, bench
 from equimodal.benchmark.store import Store
 from equimodal.benchmark.summary import Summary
-from equimodal.benchmark.train_cell import Shelf, train_cell
 from equimodal.report import latex, markdown
-
-SHELF = Shelf()
-
-
-class Here:
-    """Trains in this process, and counts."""
-
-    def __init__(self, stop_after: int | None = None) -> None:
-        self.trained: list[Cell] = []
-        self.stop_after = stop_after
-
-    def run(self, store: Store, cells: Sequence[Cell]) -> Iterator[Event]:
-        for cell in cells:
-            record = train_cell(store, cell, SHELF)
-            if len(self.trained) == self.stop_after:  # killed before the line was written
-                raise KeyboardInterrupt
-            self.trained.append(cell)
-            yield Event(cell, {}, 1.0, record)
-
-
-def grid(**changes: object) -> Grid:
-    values = {
-        "data": "synthetic(count=2, samples=(200, 60, 80))",
-        "methods": ["joint()", "uniform()"],
-        "seeds": "0-2",
-        "settings": {"epochs": 2, "probe": False, "schedule": "none"},
-    }
-    return Grid.of(values | changes, "b.toml")
+from fixtures.bench import Here, grid
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +49,12 @@ def test_a_failure_is_recorded_and_stops_nothing(tmp_path: Path) -> None:
     made = grid(methods=["joint()", bad], seeds="0", alone=False)
     summary = Summary.read(bench(made, tmp_path / "b", executor=Here()))
     failed = tables.failures(summary)
-    assert [row[0] for row in failed.rows] == [
-        "too fast, synthetic(count=2, samples=(200, 60, 80)), seed 0"
+    assert [row[:3] for row in failed.rows] == [
+        ["too fast", "synthetic(count=2, samples=(200, 60, 80))", "0"]
     ]
-    assert "not finite" in str(failed.rows[0][1])
+    assert "not finite" in str(failed.rows[0][3])
+    text = latex.table(tables.comparison(summary, summary.places[0]))
+    assert r"0/1\textsuperscript{" in text and "of 1 runs 1 failed." in text
     bench(made, tmp_path / "b", executor=(again := Here()))
     assert not again.trained
     bench(made, tmp_path / "b", executor=again, choice=Choice(retry_failed=True))

@@ -156,5 +156,21 @@ def test_bootstrap_covers_and_pairs() -> None:
     assert statistics.bootstrap(right, worse).low > 0
 
 
+def test_bootstraps_are_those_of_each_row_and_of_a_slow_loop() -> None:
+    rng = np.random.default_rng(3)
+    rows = [rng.random((s, n)) < 0.6 for s, n in ((3, 40), (2, 40), (3, 40), (1, 7))]
+    found = statistics.bootstraps(rows, draws=200)
+    assert found == [statistics.bootstrap(row, draws=200) for row in rows]
+    runs, samples = (
+        np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), 200)
+        for seed, size in ((0, 2), (1, 40))
+    )
+    means = [
+        sum(runs[b, s] * samples[b, n] * rows[1][s, n] for s in range(2) for n in range(40)) / 80
+        for b in range(200)
+    ]
+    assert (found[1].low, found[1].high) == pytest.approx(np.quantile(means, [0.025, 0.975]))
+
+
 def test_probability_of_being_better() -> None:
     assert statistics.better([1, 2], [0, 1]) == (1 + 0.5 + 1 + 1) / 4

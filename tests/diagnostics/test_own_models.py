@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.base import ClassifierMixin
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -47,15 +48,19 @@ def test_a_plain_module() -> None:
     uses_first_alone(found, float(right.float().mean()))
 
 
-@pytest.mark.parametrize("kind", [LogisticRegression, RandomForestClassifier])
+@pytest.mark.parametrize(
+    "classifier",
+    [LogisticRegression(), RandomForestClassifier(101, random_state=0)],  # an odd number: no ties
+    ids=["logistic", "forest"],
+)
 @pytest.mark.filterwarnings("ignore:divide by zero")  # the log of a forest's zero
-def test_a_pipeline_of_scikit_learn(kind: type) -> None:
+def test_a_pipeline_of_scikit_learn(classifier: ClassifierMixin) -> None:
     rng = np.random.default_rng(0)
     label = rng.integers(3, size=600)
     columns = {"genes": rng.normal(size=(600, 4)), "clinic": rng.normal(size=(600, 2))}
     columns["genes"][np.arange(600), label] += 2.5
     known, asked = slice(0, 300), slice(300, 600)
-    pipeline = make_pipeline(StandardScaler(), kind())
+    pipeline = make_pipeline(StandardScaler(), classifier)
     pipeline.fit(np.hstack([v[known] for v in columns.values()]), label[known])
 
     def answer(inputs: dict[str, np.ndarray]) -> np.ndarray:

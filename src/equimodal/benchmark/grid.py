@@ -10,12 +10,17 @@ from typing import Any
 
 from ..errors import ConfigError, nearest
 from ..training.settings import Settings, read_toml
+from .space import options
 
-__all__ = ["Grid", "Part", "seeds_of"]
+__all__ = ["FIGURES", "Grid", "Part", "seeds_of"]
 
 KNOWN = (
-    "title", "methods", "data", "models", "seeds", "reference", "alone", "fixed", "tune", "settings",
+    "title", "methods", "data", "models", "seeds", "reference", "alone", "fixed", "tune", "settings", "figures",
+    "against",
 )  # fmt: skip
+
+FIGURES = {"modalities": False, "ratio": False, "complementarity": True, "kernel-distance": True}
+"""What the report may draw besides its tables, and whether it is drawn against an option of the methods."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,11 @@ class Grid:
         tune: trials for every method; 0 tunes nothing.
         settings: of every run.
         title: of the report.
+        figures: of `FIGURES`, that the report shows as well.
+        against: the option that figures are drawn against, such as ``"infobridge.alpha"``.
 
     Raises:
-        ConfigError: there is nothing to compare, or two parts have one label.
+        ConfigError: there is nothing to compare, two parts have one label, or a figure cannot be drawn.
     """
 
     methods: tuple[Part, ...]
@@ -56,6 +63,8 @@ class Grid:
     tune: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
+    figures: tuple[str, ...] = ()
+    against: str | None = None
 
     def __post_init__(self) -> None:
         for what, parts in (
@@ -76,6 +85,24 @@ class Grid:
             )
         if not self.fixed and not self.tune:
             raise ConfigError("Without rows of fixed options say how many trials to tune with.")
+        self._refuse_figures()
+
+    def _refuse_figures(self) -> None:
+        for name in self.figures:
+            if name not in FIGURES:
+                raise ConfigError(f"There is no figure {name!r}: {nearest(name, FIGURES)}")
+            if FIGURES[name] and self.against is None:
+                raise ConfigError(
+                    f"The figure {name!r} is drawn against an option of the methods: name it in 'against', such as "
+                    "'infobridge.alpha'."
+                )
+        if self.against is None:
+            return
+        found = [options(part.settings["method"]) for part in self.methods]
+        if len({repr(one[self.against]) for one in found if self.against in one}) < 2:
+            raise ConfigError(
+                f"Nothing can be drawn against {self.against!r}: name two methods at least that differ in it."
+            )
 
     @property
     def compared_with(self) -> str:
@@ -106,6 +133,8 @@ class Grid:
                 tune=int(values.get("tune", 0)),
                 settings=_checked(dict(values.get("settings", {})), "settings"),
                 title=str(values.get("title", "")),
+                figures=tuple(values.get("figures", ())),
+                against=values.get("against"),
             )
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from None

@@ -106,6 +106,8 @@ def _about(grid: Grid) -> dict[str, Any]:
         "reference": grid.compared_with,
         "seeds": list(grid.seeds),
         "tune": grid.tune,
+        "figures": list(grid.figures),
+        "against": grid.against,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core import Method
@@ -13,7 +13,7 @@ from ..core.expression import build
 from ..errors import ConfigError, EquimodalError
 from ..methods import BY_NAME
 
-__all__ = ["Range", "defaults", "space", "with_options"]
+__all__ = ["Range", "defaults", "options", "space", "with_options"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,12 @@ class Range:
             raise ConfigError(f"The tuning space of {option} has no value: it is empty.")
         return cls(choices=values)
 
+    def with_value(self, own: Any) -> Range:
+        """These values and the method's own, which is tried first: zero has no logarithm, and a choice must be one."""
+        if self.choices:
+            return self if own in self.choices else replace(self, choices=(own, *self.choices))
+        return replace(self, log=self.log and own is not None and own > 0)
+
     @property
     def ends(self) -> tuple[Any, ...]:
         """Values that stand for all."""
@@ -67,7 +73,8 @@ def space(expression: str) -> dict[str, Range]:
     for option, of in found.items():
         for value in of.ends:
             _check(expression, option, value)
-    return found
+    own = options(expression)
+    return {option: of.with_value(own[option]) for option, of in found.items()}
 
 
 def _check(expression: str, option: str, value: Any) -> None:
@@ -99,13 +106,27 @@ def with_options(expression: str, values: Mapping[str, Any]) -> str:
 
 def defaults(expression: str) -> dict[str, Any]:
     """The values that the expression has already, for the options that can be tuned."""
+    named = _named(ast.parse(expression.strip(), mode="eval"))
+    tuned = {f"{name}.{option}" for name, _, cls in named for option in cls.search_space}
+    return {name: value for name, value in options(expression).items() if name in tuned}
+
+
+def options(expression: str) -> dict[str, Any]:
+    """The values of all options of the named methods, said or not; nothing where the expression cannot be read.
+
+    >>> options("infobridge(alpha=0.5)")["infobridge.alpha"]
+    0.5
+    """
+    try:
+        tree = ast.parse(expression.strip(), mode="eval")
+    except SyntaxError:
+        return {}
     found: dict[str, Any] = {}
-    for name, node, cls in _named(ast.parse(expression.strip(), mode="eval")):
+    for name, node, cls in _named(tree):
         assert isinstance(node, ast.Call)
         said = {option: _value(value) for option, value in _said(node, cls).items()}
-        parameters = inspect.signature(cls).parameters
-        for option in cls.search_space:
-            found[f"{name}.{option}"] = said.get(option, parameters[option].default)
+        for option, parameter in inspect.signature(cls).parameters.items():
+            found[f"{name}.{option}"] = said.get(option, parameter.default)
     return found
 
 

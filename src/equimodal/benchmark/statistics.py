@@ -20,7 +20,7 @@ from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 __all__ = [
     "ALPHA",
@@ -30,6 +30,7 @@ __all__ = [
     "Spread",
     "better",
     "bootstrap",
+    "bootstraps",
     "corrected",
     "detectable",
     "friedman",
@@ -41,6 +42,9 @@ __all__ = [
 
 ALPHA = 0.05
 """The level of every test."""
+
+WEIGHTS = 1 << 22
+"""Of samples in resamples, that are held as numbers at a time."""
 
 Floats = NDArray[np.float64]
 
@@ -149,7 +153,7 @@ def _t(d: Floats, factor: float, alone: str) -> Paired:
         return Paired(mean, None, None, n, why)
     t = mean / (sd * math.sqrt(factor))
     effect = None if n < 3 else mean / sd * (1 - 3 / (4 * (n - 1) - 1))
-    return Paired(mean, float(2 * stats.t.sf(abs(t), n - 1)), effect, n)
+    return Paired(mean, float(2 * special.stdtr(n - 1, -abs(t))), effect, n)
 
 
 def over_sets(a: ArrayLike, b: ArrayLike) -> Paired:
@@ -210,18 +214,45 @@ def bootstrap(
     values = right.astype(np.float32)
     if other is not None:
         values = values - other.astype(np.float32)
-    of_seeds, of_samples = (
-        _weights(draws, values.shape[0], seed),
-        _weights(draws, values.shape[1], seed + 1),
-    )
-    means = np.empty(draws)
-    for start in range(0, draws, 250):  # bounds the memory: 250 × N weights
-        part = slice(start, start + 250)
-        drawn = of_seeds[part].astype(np.float32) @ values
-        means[part] = np.einsum("bn,bn->b", drawn, of_samples[part].astype(np.float32))
-    means /= values.size
-    low, high = np.quantile(means, [ALPHA / 2, 1 - ALPHA / 2])
-    return Interval(float(values.mean(dtype=np.float64)), float(low), float(high))
+    return _intervals([values], draws, seed)[0]
+
+
+def bootstraps(
+    rows: Sequence[NDArray[np.bool_]], draws: int = 2000, seed: int = 0
+) -> list[Interval]:
+    """`bootstrap` of many rows at once, which is many times faster.
+
+    Args:
+        rows: each [S, N]; rows may differ in S, and those of other data in N.
+        draws, seed: as there.
+    """
+    found: dict[int, Interval] = {}
+    for size in {row.shape[1] for row in rows}:
+        alike = [i for i, row in enumerate(rows) if row.shape[1] == size]
+        intervals = _intervals([rows[i].astype(np.float32) for i in alike], draws, seed)
+        found |= zip(alike, intervals, strict=True)
+    return [found[i] for i in range(len(rows))]
+
+
+def _intervals(rows: Sequence[NDArray[np.float32]], draws: int, seed: int) -> list[Interval]:
+    """Of rows over the same N samples: sums over drawn samples for all runs in one product, then over drawn runs."""
+    runs = np.concatenate(rows)
+    of_samples = _weights(draws, runs.shape[1], seed + 1)
+    ends = np.cumsum([len(row) for row in rows])
+    means = np.empty((len(rows), draws))
+    block = max(1, WEIGHTS // runs.shape[1])
+    for start in range(0, draws, block):
+        part = slice(start, start + block)
+        sums = np.split(runs @ of_samples[part].astype(np.float32).T, ends[:-1])
+        for i, (row, of_runs) in enumerate(zip(rows, sums, strict=True)):
+            drawn = _weights(draws, len(row), seed)[part].T
+            means[i, part] = (of_runs * drawn).sum(0, dtype=np.float64) / row.size
+    bounds = np.quantile(means, [ALPHA / 2, 1 - ALPHA / 2], axis=1)
+    centres = [float(row.mean(dtype=np.float64)) for row in rows]
+    return [
+        Interval(centre, float(low), float(high))
+        for centre, low, high in zip(centres, *bounds, strict=True)
+    ]
 
 
 @lru_cache(maxsize=8)

@@ -180,13 +180,14 @@ class Store:
         """The newest line of each cell, of those asked for; a line that is being written is not there yet."""
         wanted = None if keys is None else set(keys)
         found: dict[str, Record] = {}
-        if not self.results_file.exists():
+        path = self.results_file
+        if not path.exists():
             return found
-        with self.results_file.open("rb") as file:
+        with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):
                     break
-                record = _record(line, number, self.results_file)
+                record = _record(line, number, path)
                 if wanted is None or record.key in wanted:
                     found[record.key] = record
         return found

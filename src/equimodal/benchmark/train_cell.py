@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import CheckpointError, DataError, EquimodalError
 from .cell import Cell
@@ -126,21 +124,11 @@ def _train(store: Store, cell: Cell, shelf: Shelf, progress: Progress | None) ->
 
 def record_of(store: Store, key: str, wall: float = 0.0) -> Record:
     """The record of a run that is finished."""
-    folder = store.folder(key)
-    results = folder.read_json(folder.results)
-    return Record(
-        key, "done", results=results, right=_right(folder.predictions, results), wall=wall
-    )
-
-
-def _right(path: Path, results: Mapping[str, Any]) -> str:
-    """Of every test sample, whether the most probable class is its own; without fitted fusion."""
     import numpy as np
-    import pyarrow.parquet as pq
 
-    classes = results["classes"]
-    names = [f"p_fused_{label}" for label in classes]
-    table = pq.read_table(path, columns=["target", *names])
-    best = np.stack([table[name].to_numpy() for name in names]).argmax(0)
-    right = np.asarray(classes)[best] == np.asarray(table["target"].to_pylist())
-    return np.packbits(right).tobytes().hex()
+    from ..training.predictions import right
+
+    folder = store.folder(key)
+    packed = np.packbits(right(folder.predictions)).tobytes().hex()
+    results = folder.read_json(folder.results)
+    return Record(key, "done", results=results, right=packed, wall=wall)

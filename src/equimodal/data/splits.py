@@ -144,11 +144,11 @@ def stratified(
     """
     labels = np.asarray(targets)
     rng = np.random.default_rng(seed)
-    first: list[int] = []
+    first = [np.zeros(0, dtype=np.int64)]
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))
-        first += rows[: round(fraction * len(rows))].tolist()
-    chosen = np.array(sorted(first), dtype=np.int64)
+        first.append(rows[: round(fraction * len(rows))])
+    chosen = np.sort(np.concatenate(first))
     return chosen, np.setdiff1d(np.arange(len(labels)), chosen)
 
 

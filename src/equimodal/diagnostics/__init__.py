@@ -1,4 +1,4 @@
-"""What a model makes of its modalities: use, potential, information, and a verdict in words.
+"""What a model makes of its modalities: use, potential, information, geometry, robustness, and a verdict in words.
 
 Pure functions of a model and data, or of recorded values, that give frozen dataclasses. The model is asked once:
 `answers` holds what it said with every coalition of modalities, and everything else is arithmetic on that.
@@ -11,10 +11,16 @@ from .bootstrap import Bootstrap, Interval
 from .conditional import Conditional
 from .diagnosis import diagnose
 from .findings import (
+    Cloud,
+    Curve,
     Diagnosis,
+    Geometry,
     Information,
     Interaction,
+    Map,
+    Pair,
     Potential,
+    Robustness,
     Sentence,
     Subset,
     Use,
@@ -25,14 +31,20 @@ __all__ = [
     "Absence",
     "Answers",
     "Bootstrap",
+    "Cloud",
     "Conditional",
+    "Curve",
     "Decomposition",
     "Diagnosis",
     "Distribution",
+    "Geometry",
     "Information",
     "Interaction",
     "Interval",
+    "Map",
+    "Pair",
     "Potential",
+    "Robustness",
     "Sentence",
     "Subset",
     "Use",

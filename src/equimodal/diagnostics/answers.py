@@ -12,7 +12,7 @@ How a modality is taken away is a choice that changes the figures, so it has a n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .coalitions import Plan
+from .spread import Spread
 
-__all__ = ["Absence", "Answers", "Collector"]
+__all__ = ["Absence", "Answers", "Collector", "right"]
 
 Absence = Literal["missing", "zero", "mean", "permute"]
 
@@ -41,6 +42,7 @@ class Answers:
         unimodal: for each modality its own logits [N, C]; nothing where the model has none.
         features: for each modality [N, d]; nothing where they are not known.
         present: for each modality [N] booleans.
+        spread: for each input of floating numbers its standard deviation over the data, [d] or [1]; see `Spread`.
     """
 
     plan: Plan
@@ -52,6 +54,7 @@ class Answers:
     unimodal: Mapping[str, Tensor]
     features: Mapping[str, Tensor]
     present: Mapping[str, NDArray[np.bool_]]
+    spread: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -68,6 +71,7 @@ class Collector:
         self.unimodal: dict[str, list[Tensor]] = {}
         self.features: dict[str, list[Tensor]] = {}
         self.present: dict[str, list[Tensor]] = {}
+        self.spread: dict[str, Spread] = {}
         self.classes = 0
 
     def add(self, logits: Tensor, target: Tensor) -> None:
@@ -76,10 +80,7 @@ class Collector:
         self.classes = logits.shape[2]
         there = target[None, :, None].expand(len(logits), -1, 1)
         log_p = logits.log_softmax(2).gather(2, there).squeeze(2)
-        best = logits.max(2, keepdim=True).values
-        tied = logits == best  # uniform answers are right by chance
-        correct = tied.gather(2, there).squeeze(2).double() / tied.sum(2)
-        self.correct.append(correct.T)
+        self.correct.append(right(logits, target).T)
         self.log_likelihood.append(log_p.T)
         self.target.append(target)
 
@@ -96,6 +97,11 @@ class Collector:
             for modality, values in found.items():
                 held.setdefault(modality, []).append(values.detach().cpu())
 
+    def measure(self, name: str, values: Tensor) -> None:
+        """The rows [B, ...] of an input, for its standard deviation; what is not of floating numbers has none."""
+        if values.is_floating_point():
+            self.spread.setdefault(name, Spread()).add(values)
+
     def answers(self) -> Answers:
         return Answers(
             self.plan,
@@ -107,4 +113,12 @@ class Collector:
             {m: torch.cat(parts) for m, parts in self.unimodal.items()},
             {m: torch.cat(parts) for m, parts in self.features.items()},
             {m: torch.cat(parts).bool().numpy() for m, parts in self.present.items()},
+            {name: spread.deviation() for name, spread in self.spread.items()},
         )
+
+
+def right(logits: Tensor, target: Tensor) -> Tensor:
+    """[S, B]: 1 where logits [S, B, C] are right; where classes tie, as in a uniform answer, by chance."""
+    tied = logits == logits.max(2, keepdim=True).values
+    there = target[None, :, None].expand(len(logits), -1, 1)
+    return tied.gather(2, there).squeeze(2).double() / tied.sum(2)

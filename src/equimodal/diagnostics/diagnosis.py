@@ -22,8 +22,10 @@ from .bootstrap import RESAMPLES, Bootstrap, Interval
 from .coalitions import Plan, plan
 from .conditional import conditional as shared
 from .findings import Diagnosis, Information, Interaction, Potential, Subset, Use
+from .geometry import geometry
 from .information import decomposition, distribution, entropy, lower_bound, pointwise
 from .potential import Probes, probes
+from .robustness import BATCH, SAMPLES, Shaken, robustness, selected, some
 from .verdict import verdict
 
 __all__ = ["diagnose"]
@@ -31,7 +33,6 @@ __all__ = ["diagnose"]
 Array = NDArray[np.float64]
 Model = Balanced | Multimodal | Callable[[dict[str, Any]], Any]
 Data = Dataset | Iterable[Any]
-BATCH = 256
 
 
 def diagnose(
@@ -43,6 +44,8 @@ def diagnose(
     alone: Mapping[str, Balanced | Multimodal] | None = None,
     absence: Absence | None = None,
     classes: Sequence[str] | None = None,
+    shaken: int = SAMPLES,
+    maps: bool = False,
     conditional: bool = False,
     seed: int = 0,
 ) -> Diagnosis:
@@ -58,8 +61,10 @@ def diagnose(
         alone: for each modality (or some) a model that was trained on it alone.
         absence: how a modality is taken away, see `answers`; by default ``missing``, of a function ``permute``.
         classes: their names; by default those of the data set, or numbers.
+        shaken: samples, at most, on which noise and wrong inputs are tried, which needs the model again; 0: none.
+        maps: whether features are also drawn in the plane (t-SNE, some seconds).
         conditional: also estimate what features share beyond the label, which takes some seconds and needs `train`.
-        seed: of permutations and resamples.
+        seed: of permutations, noise and resamples.
 
     Raises:
         EquimodalError: something is not as described.
@@ -68,10 +73,14 @@ def diagnose(
         raise ConfigError(
             "What features share beyond the label is learned: give training data (train=...)."
         )
+    if not isinstance(loader, Dataset) and iter(loader) is loader:
+        loader = list(loader)  # it is read more than once
     if isinstance(model, Balanced | Multimodal):
         learner = _learner(model)
         _check(learner, modalities, alone)
         test = _ask(learner, loader, absence or "missing", seed)
+        rows = some(len(test), shaken, seed)
+        tried = own.shake(learner, selected(loader, rows), test, seed) if len(rows) else None
         known = None if train is None else _ask(learner, train, None, seed)
         others = _alone(alone or {}, loader, train, seed)
     else:
@@ -88,9 +97,13 @@ def diagnose(
         keys = plain.groups(modalities, found[0][0])
         chosen = plan(tuple(keys), seed)
         test = plain.ask(model, found, keys, chosen, absence or "permute", seed)
+        rows = some(len(test), shaken, seed)
+        tried = plain.shake(model, found, keys, test, rows, seed) if len(rows) else None
         known, others = None, {}
     names = _classes(classes, loader, test)
-    return conclude(test, names, known, others, seed, conditional=conditional)
+    return conclude(
+        test, names, known, others, tried, maps=maps, conditional=conditional, seed=seed
+    )
 
 
 def conclude(
@@ -98,9 +111,11 @@ def conclude(
     classes: Sequence[str],
     train: Answers | None = None,
     alone: Mapping[str, tuple[Answers, Answers | None]] | None = None,
-    seed: int = 0,
+    shaken: Shaken | None = None,
     *,
+    maps: bool = False,
     conditional: bool = False,
+    seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Diagnosis:
     """The diagnosis of answers: everything after the model was asked."""
@@ -126,6 +141,8 @@ def conclude(
             for a, b in pairs
         ),
         information=_information(test, pairs, bootstrap) if test.unimodal else None,
+        geometry=geometry(test, drawn=maps, seed=seed),
+        robustness=robustness(test, shaken, seed, resamples),
     )
     if conditional and train is not None and made.information is not None:
         found = shared(train, test, pairs, seed)

@@ -11,7 +11,21 @@ from .bootstrap import LEVEL, Interval
 from .conditional import Conditional
 from .information import Decomposition, Distribution
 
-__all__ = ["Diagnosis", "Information", "Interaction", "Potential", "Sentence", "Subset", "Use"]
+__all__ = [
+    "Cloud",
+    "Curve",
+    "Diagnosis",
+    "Geometry",
+    "Information",
+    "Interaction",
+    "Map",
+    "Pair",
+    "Potential",
+    "Robustness",
+    "Sentence",
+    "Subset",
+    "Use",
+]
 
 VERSION = 1
 
@@ -105,6 +119,103 @@ class Information:
 
 
 @dataclass(frozen=True)
+class Cloud:
+    """How the features of one modality lie; None where there are too few samples or classes to tell.
+
+    Attributes:
+        within, between: kernel distance of two samples of one class, and of different classes.
+        uniformity: how little of the sphere they fill; 0 where they all point in one direction.
+    """
+
+    within: Interval | None
+    between: Interval | None
+    uniformity: Interval | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """How the features of two modalities lie to each other; None where that is not defined.
+
+    Attributes:
+        first, second: the modalities.
+        within, between: kernel distance of a feature of the one and a feature of the other, of two samples of one
+            class, and of different classes; None where their features differ in width.
+        alignment: squared distance of the two features of one sample; None where they differ in width.
+        cka: linear centred kernel alignment, of any widths.
+    """
+
+    first: str
+    second: str
+    within: Interval | None
+    between: Interval | None
+    alignment: Interval | None
+    cka: Interval | None
+
+
+@dataclass(frozen=True)
+class Map:
+    """Features in the plane, by t-SNE: which are near each other means something, distances and axes do not.
+
+    Attributes:
+        modality: of each point.
+        sample: of each point, its position in the test data.
+        target: of each point, its class.
+        x, y: where it is.
+    """
+
+    modality: tuple[str, ...]
+    sample: tuple[int, ...]
+    target: tuple[int, ...]
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where features lie, see `geometry`.
+
+    Attributes:
+        clouds: for each modality its own.
+        pairs: of modalities.
+        maps: one of all modalities, or one of each where their widths differ; none where they were not asked for.
+    """
+
+    clouds: Mapping[str, Cloud]
+    pairs: tuple[Pair, ...]
+    maps: tuple[Map, ...] = ()
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracy at each of some rates or strengths."""
+
+    at: tuple[float, ...]
+    accuracy: tuple[Interval, ...]
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """What is left of accuracy, see `robustness`.
+
+    Attributes:
+        missing: for each modality, when it alone is missing at a rate.
+        missing_any: when each of them is, independently, but never all.
+        noise: for each modality, when its input has noise of so many of its standard deviations; None where it takes
+            none, such as token ids.
+        wrong: for each modality, when its input is that of another sample at a rate.
+        samples: that noise and wrong inputs were tried on; 0 where they were not.
+        exact: whether all coalitions were asked, so that nothing but the samples is drawn.
+    """
+
+    missing: Mapping[str, Curve]
+    missing_any: Curve
+    noise: Mapping[str, Curve | None]
+    wrong: Mapping[str, Curve]
+    samples: int
+    exact: bool
+
+
+@dataclass(frozen=True)
 class Sentence:
     """A sentence of the verdict and the figures that it rests on."""
 
@@ -130,6 +241,8 @@ class Diagnosis:
         differences: for each pair "a - b" the difference of their Shapley values of accuracy.
         interactions: of every pair.
         information: None where the model has no logits per modality.
+        geometry: None where the model has no features per modality.
+        robustness: None in a diagnosis that was made before there was any.
         verdict: in words.
         version: of this form.
     """
@@ -149,6 +262,8 @@ class Diagnosis:
     verdict: tuple[Sentence, ...] = ()
     level: float = LEVEL
     version: int = VERSION
+    geometry: Geometry | None = None
+    robustness: Robustness | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in `diagnosis.json`."""

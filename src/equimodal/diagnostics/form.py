@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import DataError
 from .bootstrap import Interval
-from .findings import Diagnosis
+from .findings import Curve, Diagnosis
 
 __all__ = ["from_dict", "html", "tables", "text", "to_dict"]
 
@@ -48,7 +48,7 @@ def from_dict(values: Mapping[str, Any]) -> Diagnosis:
 
 
 def tables(found: Diagnosis) -> list[tuple[tuple[str, ...], Rows]]:
-    """Headers and rows: use and potential of each modality, then the coalitions."""
+    """Headers and rows: use and potential of each modality, the coalitions, then what else is known."""
     use = ("modality", "Shapley, points", "without it", "decoupled", "probe", "alone", "adds")
     rows: Rows = [("all", "", "", _percent(found.accuracy), "", "", "")]
     for m in found.modalities:
@@ -58,10 +58,55 @@ def tables(found: Diagnosis) -> list[tuple[tuple[str, ...], Rows]]:
              _percent(p.probe), _percent(p.alone), _percent(p.alone_adds or p.adds))
         )  # fmt: skip
     subsets: Rows = [
-        (" + ".join(s.modalities) or "nothing", _percent(s.accuracy), _nats(s.log_likelihood))
+        (" + ".join(s.modalities) or "nothing", _percent(s.accuracy), _plain(s.log_likelihood))
         for s in found.subsets
     ]
-    return [(use, rows), (("the model sees", "accuracy, %", "log-likelihood, nats"), subsets)]
+    seen = ("the model sees", "accuracy, %", "log-likelihood, nats")
+    return [(use, rows), (seen, subsets), *_robustness(found), *_geometry(found)]
+
+
+def _robustness(found: Diagnosis) -> list[tuple[tuple[str, ...], Rows]]:
+    """A row per curve; the last column is the widest half of an interval in it."""
+    if found.robustness is None:
+        return []
+    shown = found.robustness
+    missed = {**shown.missing, "each of them": shown.missing_any}
+    made = [_curves("accuracy, % · missing in", missed, "{:.0%}")]
+    if shown.noise:
+        made.append(_curves("accuracy, % · noise of", shown.noise, "{:g} σ"))
+        made.append(_curves("accuracy, % · wrong in", shown.wrong, "{:.0%}"))
+    return made
+
+
+def _curves(
+    title: str, curves: Mapping[str, Curve | None], form: str
+) -> tuple[tuple[str, ...], Rows]:
+    at = next((curve.at for curve in curves.values() if curve is not None), ())
+    rows: Rows = []
+    for name, curve in curves.items():
+        if curve is None:
+            rows.append((name, *("–" for _ in at), "–"))
+            continue
+        widest = max(i.high - i.low for i in curve.accuracy)
+        shown = [f"{100 * i.value:.1f}" for i in curve.accuracy]
+        rows.append((name, *shown, f"± {50 * widest:.1f}"))
+    return (title, *(form.format(a) for a in at), ""), rows
+
+
+def _geometry(found: Diagnosis) -> list[tuple[tuple[str, ...], Rows]]:
+    """How features lie: those of one modality by uniformity, those of two by alignment and CKA."""
+    if found.geometry is None:
+        return []
+    headers = ("features of", "within a class", "between", "uniformity", "alignment", "CKA")
+    rows: Rows = [
+        (m, _plain(c.within), _plain(c.between), _plain(c.uniformity), "", "")
+        for m, c in found.geometry.clouds.items()
+    ]
+    rows += [
+        (f"{p.first} · {p.second}", _plain(p.within), _plain(p.between), "", _plain(p.alignment), _plain(p.cka))
+        for p in found.geometry.pairs
+    ]  # fmt: skip
+    return [(headers, rows)]
 
 
 def text(found: Diagnosis) -> str:
@@ -104,7 +149,16 @@ def _how(found: Diagnosis) -> str:
     return (
         f"{found.samples} samples; ± is half of the {found.level:.0%} interval over them; "
         f"modalities are taken away by '{found.absence}'."
-    )
+    ) + _tried(found)
+
+
+def _tried(found: Diagnosis) -> str:
+    if found.robustness is None:
+        return ""
+    said = " Of the modalities of a sample at least one is never missing."
+    if found.robustness.samples:
+        said += f" Noise and wrong inputs were tried on {found.robustness.samples} samples."
+    return said
 
 
 def _percent(figure: Interval | None) -> str:
@@ -113,7 +167,9 @@ def _percent(figure: Interval | None) -> str:
     return f"{100 * figure.value:.1f} ± {50 * (figure.high - figure.low):.1f}"
 
 
-def _nats(figure: Interval) -> str:
+def _plain(figure: Interval | None) -> str:
+    if figure is None:
+        return "–"
     return f"{figure.value:.3f} ± {(figure.high - figure.low) / 2:.3f}"
 
 

@@ -1,20 +1,28 @@
-"""Answers of a model of this library: encoders run once, and the head is asked once for each coalition."""
+"""Answers of a model of this library: encoders run once, and the head is asked once for each coalition.
+
+Where an input is changed, only its own encoder runs again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core import Balanced, Batch, Output, Padded, Phase, Step
+from ..core import Balanced, Batch, Input, Output, Padded, Phase, Step
 from ..core.evaluation import evaluating
 from ..errors import ConfigError, DataError
 from ..training.place import place
-from .answers import Absence, Answers, Collector
+from .answers import Absence, Answers, Collector, right
 from .coalitions import Coalition, Plan
+from .robustness import STRENGTHS, Rows, Shaken, others
 
-__all__ = ["ask"]
+__all__ = ["ask", "shake"]
 
 
 @torch.no_grad()
@@ -79,6 +87,83 @@ def _ask(
 
     found.add(torch.stack([answer(s) for s in found.plan.coalitions]), batch.target)
     found.keep(whole.unimodal, features, masks)
+    for m in modalities:
+        found.measure(m, _values(batch.inputs[m], masks[m]))
+
+
+def _values(values: Input, there: Tensor) -> Tensor:
+    """The rows of an input that are there, of sequences without their padding: [b, ...], or [steps, ...]."""
+    if isinstance(values, Padded):
+        steps = torch.arange(values.values.shape[1], device=there.device)
+        real = (steps < values.lengths[:, None].to(there.device)) & there[:, None]
+        return values.values[real]
+    return values[there]
+
+
+@torch.no_grad()
+def shake(
+    learner: Balanced, data: Iterable[tuple[Rows, Batch]], known: Answers, seed: int = 0
+) -> Shaken:
+    """What the learner answers when one input is noisy, or that of another sample.
+
+    A sample that lacks the modality stays as it is.
+
+    Args:
+        learner: in evaluation mode.
+        data: positions among the N samples, and the samples.
+        known: the answers for all N.
+        seed: of the noise, the same at every strength, and of who is given whose input.
+    """
+    like, names = next(learner.parameters()), learner.model.modalities
+    generator = torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    whose = {m: others(known.present[m], rng) for m in names}
+    whole: list[NDArray[np.float64]] = []
+    noise: dict[str, list[Tensor]] = {m: [] for m in names if m in known.spread}
+    wrong: dict[str, list[Tensor]] = {m: [] for m in names}
+    with evaluating(learner):
+        for rows, batch in data:
+            batch = place(batch, like.device, like.dtype)
+            features = {m: known.features[m][rows].to(like.device) for m in names}
+            correct = functools.partial(_correct, learner, batch, features)
+            for m in names:
+                wrong[m].append(correct(m, [known.features[m][whose[m][rows]].to(like.device)])[0])
+            for m in noise:
+                noisy = _noisy(batch, m, known.spread[m], generator)
+                noise[m].append(correct(m, [learner.model.encode(m, b) for b in noisy]).T)
+            whole.append(known.correct[rows, -1])
+    return Shaken(
+        np.concatenate(whole),
+        {m: torch.cat(parts).numpy() for m, parts in noise.items()},
+        {m: torch.cat(parts).numpy() for m, parts in wrong.items()},
+    )
+
+
+def _correct(
+    learner: Balanced,
+    batch: Batch,
+    features: Mapping[str, Tensor],
+    modality: str,
+    shown: Sequence[Tensor],
+) -> Tensor:
+    """[K, B]: 1 where the answer is right with each of K features [B, d] in place of a modality's own."""
+    masks = {m: batch.mask(m) for m in features}
+    said = [_speak(learner, batch, {**features, modality: z}, masks).fused for z in shown]
+    assert batch.target is not None
+    return right(torch.stack(said).double().cpu(), batch.target.cpu())
+
+
+def _noisy(
+    batch: Batch, modality: str, spread: Tensor, generator: torch.Generator
+) -> Iterable[Batch]:
+    """The batch with noise of every strength above 0 on one input."""
+    given = batch.inputs[modality]
+    values = given.values if isinstance(given, Padded) else given
+    drawn = torch.randn(values.shape, generator=generator).to(values) * spread.to(values)
+    for strength in STRENGTHS[1:]:
+        shown = values + strength * drawn
+        noisy = replace(given, values=shown) if isinstance(given, Padded) else shown
+        yield batch.with_inputs({**batch.inputs, modality: noisy})
 
 
 def _missing(

@@ -1,10 +1,11 @@
-"""Answers of any function of a dictionary of modalities: it is asked once for each coalition."""
+"""Answers of any function of a dictionary of modalities: it is asked once for each coalition, and for each change."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 from ..core import Batch
 from ..core.evaluation import evaluating
 from ..errors import ConfigError, DataError
-from .answers import Absence, Answers, Collector
+from .answers import Absence, Answers, Collector, right
 from .coalitions import Plan
+from .robustness import STRENGTHS, Rows, Shaken, others
 
-__all__ = ["Groups", "ask", "groups", "pairs"]
+__all__ = ["Groups", "ask", "groups", "pairs", "shake"]
 
 LEAST = 1e-9
 Inputs = Mapping[str, Any]
@@ -73,7 +75,88 @@ def ask(
             ]
             found.add(torch.stack(logits), labels)
             found.keep({}, {}, {m: torch.ones(len(labels)) for m in plan.modalities})
+            for key in (key for group in keys.values() for key in group):
+                if not isinstance(inputs[key], list | tuple):  # texts
+                    found.measure(key, torch.as_tensor(inputs[key]))
     return found.answers()
+
+
+@torch.no_grad()
+def shake(
+    model: Callable[[dict[str, Any]], Any],
+    batches: Sequence[tuple[Inputs, Any]],
+    keys: Groups,
+    known: Answers,
+    rows: Rows,
+    seed: int = 0,
+) -> Shaken:
+    """What the function answers when the inputs of one modality are noisy, or those of another sample of the batch.
+
+    Args:
+        model, batches, keys: as for `ask`.
+        known: the answers for all N samples.
+        rows: the positions among them that are tried, which ascend.
+        seed: of the noise, the same at every strength, and of who is given whose input.
+    """
+    rng = np.random.default_rng(seed)
+    names = known.plan.modalities
+    noise: dict[str, list[Tensor]] = {
+        m: [] for m in names if any(key in known.spread for key in keys[m])
+    }
+    wrong: dict[str, list[Tensor]] = {m: [] for m in names}
+    start = 0
+    mode = evaluating(model) if isinstance(model, nn.Module) else contextlib.nullcontext()
+    with mode:
+        for inputs, target in batches:
+            labels = torch.as_tensor(np.asarray(target))
+            count = len(labels)
+            here = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + count)] - start
+            start += count
+            if not len(here):
+                continue
+            kept = {key: _some(values, here, count) for key, values in inputs.items()}
+            correct = functools.partial(_correct, model, kept, labels[here].long())
+            for m in names:
+                whose = others(np.ones(count, dtype=bool), rng)[here]
+                wrong[m].append(correct([{key: _rows(inputs[key], whose) for key in keys[m]}])[0])
+            for m in noise:
+                noise[m].append(correct(_noisy(kept, keys[m], known.spread, rng)).T)
+    return Shaken(
+        known.correct[rows, -1],
+        {m: torch.cat(parts).numpy() for m, parts in noise.items()},
+        {m: torch.cat(parts).numpy() for m, parts in wrong.items()},
+    )
+
+
+def _some(values: Any, rows: Rows, count: int) -> Any:
+    """Rows of an input that has one for each of `count` samples; another stays."""
+    if len(rows) == count or not isinstance(values, Sized) or len(values) != count:
+        return values
+    return _rows(values, rows)
+
+
+def _correct(
+    model: Callable[[dict[str, Any]], Any],
+    inputs: Inputs,
+    target: Tensor,
+    shown: Iterable[Inputs],
+) -> Tensor:
+    """[K, B]: 1 where the answer is right with each of K other inputs of a modality."""
+    logits = [_logits(model, {**inputs, **other}, len(target)) for other in shown]
+    return right(torch.stack(logits).double(), target)
+
+
+def _noisy(
+    inputs: Inputs, keys: Sequence[str], spread: Mapping[str, Tensor], rng: np.random.Generator
+) -> Iterator[Inputs]:
+    """A modality's inputs with noise of every strength above 0 on those that take some."""
+    drawn = {
+        key: rng.standard_normal(tuple(inputs[key].shape)) * spread[key].numpy()
+        for key in keys
+        if key in spread
+    }
+    for strength in STRENGTHS[1:]:
+        yield {key: inputs[key] + _like(inputs[key], strength * e) for key, e in drawn.items()}
 
 
 def pairs(data: Iterable[Any]) -> list[tuple[Inputs, Any]]:

@@ -51,6 +51,7 @@ def diagnose_run(
         alone=dict(_alone(one, folder) for one in alone),
         absence=absence,
         conditional=conditional,
+        maps=True,
     )
     write_atomic(
         RunFolder(Path(folder)).diagnosis, json.dumps(found.to_dict(), allow_nan=False) + "\n"

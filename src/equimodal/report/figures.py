@@ -146,7 +146,7 @@ def lines(
     title: str,
     see: str,
     how: str,
-    x: Sequence[float],
+    x: Sequence[float] | Sequence[str],
     series: Sequence[Series],
     *,
     x_axis: str = "",
@@ -159,7 +159,7 @@ def lines(
 
     Args:
         title, see, how: as in `Figure`.
-        x: N positions.
+        x: N positions, or N names, which stand at equal distances.
         series: each with N values.
         x_axis, axis: what x and the values are.
         form: of numbers, as d3 writes formats.
@@ -188,12 +188,19 @@ def lines(
             yaxis={"title": {"text": axis}, "type": "log" if logarithmic else "linear"},
             showlegend=len(series) > 1,
         )
-        if all(float(value).is_integer() for value in x):
-            drawn.update_layout(xaxis_dtick=max(1, math.ceil((max(x) - min(x)) / 8)))
+        drawn.update_layout(xaxis=_steps(x))
         if "%" in form:
             drawn.update_layout(yaxis_tickformat=".0%")
-        if level is not None:
-            drawn.add_hline(level, line={"width": 1, "dash": "dot", "color": "#888888"})
+        if level is not None:  # a curve, not a shape: what is marked must be in view
+            drawn.add_scatter(
+                name="level",
+                mode="lines",
+                x=[x[0], x[-1]],
+                y=[level, level],
+                line={"width": 1, "dash": "dot", "color": "#888888"},
+                hovertemplate="%{y:" + form + "}<extra></extra>",
+                showlegend=False,
+            )
         return drawn
 
     return Figure(title, see, how, _columns(x_axis or "x", x, series), draw)
@@ -281,7 +288,17 @@ def _spread(one: Series, colour: str | None) -> Mapping[str, Any] | None:
     return spread if colour is None else {**spread, "color": colour}
 
 
-def _band(drawn: Any, x: Sequence[float], one: Series, colour: str) -> None:
+def _steps(x: Sequence[float] | Sequence[str]) -> dict[str, Any]:
+    """Names are not numbers, and between whole numbers there is nothing to mark."""
+    if any(isinstance(value, str) for value in x):
+        return {"type": "category"}
+    numbers = [float(value) for value in x]
+    if not all(map(float.is_integer, numbers)):
+        return {}
+    return {"dtick": max(1, math.ceil((max(numbers) - min(numbers)) / 8))}
+
+
+def _band(drawn: Any, x: Sequence[float] | Sequence[str], one: Series, colour: str) -> None:
     drawn.add_scatter(
         x=[*x, *reversed(x)],
         y=[*one.high, *reversed(one.low)],

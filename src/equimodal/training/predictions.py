@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .evaluate import Predictions
 from .folder import write_atomic
 from .fused_weights import fuse
 
-__all__ = ["table", "write_predictions"]
+__all__ = ["right", "table", "write_predictions"]
 
 
 def table(
@@ -78,3 +79,20 @@ def write_predictions(
     content = io.BytesIO()
     pq.write_table(table(predictions, classes, split, weights), content)
     write_atomic(path, content.getvalue())
+
+
+def right(path: Path, of: str = "fused") -> NDArray[np.bool_]:
+    """[N], whether the most probable class of each sample is its own; false where a sample lacks the modality.
+
+    Args:
+        path: of a file that `write_predictions` wrote.
+        of: ``"fused"`` (without fitted fusion), ``"fitted"``, or a modality.
+    """
+    named = f"p_{of}_"
+    columns = [name for name in pq.read_schema(path).names if name.startswith("p_fused_")]
+    classes = np.asarray([name.removeprefix("p_fused_") for name in columns])
+    found = pq.read_table(path, columns=["target", *(f"{named}{label}" for label in classes)])
+    p = np.stack([found[f"{named}{label}"].to_numpy() for label in classes])
+    same = classes[p.argmax(0)] == np.asarray(found["target"].to_pylist())
+    answered: NDArray[np.bool_] = same & ~np.isnan(p[0])
+    return answered

@@ -13,13 +13,14 @@ from ..splits import stratified
 __all__ = ["divide", "hold_out_groups"]
 
 Rows = NDArray[np.int64]
+Groups = NDArray[np.int32] | Rows
 PARTS = ("train", "val", "test")
 
 
 def divide(
     targets: Rows,
     split: NDArray[np.str_] | None,
-    groups: Rows | None,
+    groups: Groups | None,
     test: float,
     validation: float,
     seed: int,
@@ -61,7 +62,7 @@ def _none() -> Rows:
     return np.zeros(0, dtype=np.int64)
 
 
-def held_out(targets: Rows, groups: Rows | None, fraction: float, seed: int) -> Rows:
+def held_out(targets: Rows, groups: Groups | None, fraction: float, seed: int) -> Rows:
     """Sorted positions: about a fraction of each class, or whole groups."""
     if groups is not None:
         return hold_out_groups(targets, groups, fraction, seed)
@@ -69,7 +70,7 @@ def held_out(targets: Rows, groups: Rows | None, fraction: float, seed: int) -> 
     return held
 
 
-def hold_out_groups(targets: Rows, groups: Rows, fraction: float, seed: int) -> Rows:
+def hold_out_groups(targets: Rows, groups: Groups, fraction: float, seed: int) -> Rows:
     """Sorted positions of whole groups, in random order until the fraction is reached.
 
     A group is passed over if its going would leave a class without a sample, or take more than half as much again as

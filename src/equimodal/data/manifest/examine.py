@@ -19,6 +19,7 @@ from .measure import measures
 from .prepare import verify
 from .recipe import Modality
 from .streams import Columns, Files, Stored
+from .table import read
 
 __all__ = ["Examined", "examine"]
 
@@ -90,8 +91,8 @@ def examine(path: Path | str, workers: int = 0, progress: Progress | None = None
     reasons = {(one.row, m): one.reason for m, found in seen.items() for one in found if one.reason}
     good = rows[~np.isin(rows, [row for row, _ in reasons])]
     parts = opened.parts(good, None)
-    summary = [("rows", f"{len(opened.table)} in {opened.table.path.name}")]
-    if unused := len(opened.table) - len(rows):
+    summary = [("rows", f"{len(opened.targets)} in {opened.lines.path.name}")]
+    if unused := len(opened.targets) - len(rows):
         summary.append(("rows not used", f"{unused}: without any modality, or without a split"))
     summary += [(f"split {part}", _part_line(opened, at)) for part, at in parts.items()]
     for modality in opened.recipe.modalities:
@@ -103,7 +104,7 @@ def examine(path: Path | str, workers: int = 0, progress: Progress | None = None
     problems = [
         *([] if opened.shards is None else verify(opened.shards.folder)),
         *_shortened(
-            [f"unreadable: {opened.table.where(r)}, {m}: {why}" for (r, m), why in reasons.items()]
+            [f"unreadable: {opened.lines.where(r)}, {m}: {why}" for (r, m), why in reasons.items()]
         ),
         *_leaks(opened, parts, seen),
         *_crossing(opened, parts),
@@ -200,14 +201,14 @@ def _leaks(opened: Opened, parts: Mapping[str, Rows], seen: Mapping[str, list[Se
 def _pair(opened: Opened, rows: list[int], part_of: Mapping[int, str]) -> str:
     first = rows[0]
     other = next(row for row in rows if part_of[row] != part_of[first])
-    return " = ".join(f"row {r + opened.table.first} ({part_of[r]})" for r in (first, other))
+    return " = ".join(f"row {r + opened.lines.first} ({part_of[r]})" for r in (first, other))
 
 
 def _crossing(opened: Opened, parts: Mapping[str, Rows]) -> list[str]:
     """Groups that are in more than one split."""
     if opened.groups is None:
         return []
-    names = opened.table.texts(opened.recipe.group)
+    names = read(opened.recipe.manifest, [opened.recipe.group]).texts(opened.recipe.group)
     inside = {part: set(opened.groups[rows].tolist()) for part, rows in parts.items()}
     found = []
     for a, b in (("train", "val"), ("train", "test"), ("val", "test")):

@@ -46,7 +46,8 @@ class Opened:
 
     Attributes:
         recipe: that it was read by.
-        table: its rows.
+        lines: how messages name its rows.
+        digest: SHA-256 of the columns that the recipe names.
         classes: their names.
         targets: [N] class ids; -1 where the row has no label.
         groups: [N] codes of the groups, or None.
@@ -58,40 +59,47 @@ class Opened:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.table: Table = read(recipe.manifest, recipe.columns)
+        table = read(recipe.manifest, recipe.columns)  # not kept: a stream has its own columns
+        self.lines = table.lines
+        self._refuse_twice(table)
+        self.digest = b"".join(column_hash(table.column(name)) for name in recipe.columns)
+        pa.default_memory_pool().release_unused()
         self.shards = Shards.read(recipe) if recipe.shards else None
-        self._refuse_twice()
-        self.targets, self.classes = self._labels()
-        self.groups = self._groups()
-        self.split = self._split()
-        self.streams = {m.name: self._stream(m) for m in recipe.modalities}
+        self.targets, self.classes = self._labels(table)
+        self.groups = self._groups(table)
+        self.split = self._split(table)
+        self.streams = {m.name: self._stream(m, table) for m in recipe.modalities}
 
-    def _refuse_twice(self) -> None:
+    def _refuse_twice(self, table: Table) -> None:
         if not self.recipe.id:
             return
-        values = self.table.texts(self.recipe.id)
+        values = table.texts(self.recipe.id)
         if values.null_count:
             row = int(np.flatnonzero(~filled(values))[0])
-            raise DataError(f"{self.table.where(row)} has no {self.recipe.id}.")
-        different = pc.count_distinct(values).as_py()
+            raise DataError(f"{table.where(row)} has no {self.recipe.id}.")
+        in_order = values.take(
+            pc.sort_indices(values)
+        )  # a table of hashes would be five times as large
+        again = pc.any(pc.equal(in_order[1:], in_order[:-1])).as_py()
+        del in_order
         pa.default_memory_pool().release_unused()
-        if different == len(values):
+        if not again:
             return
-        codes, names = self.table.codes(self.recipe.id)
+        codes, names = table.codes(self.recipe.id)
         order = np.argsort(codes, kind="stable")
         again = order[1:][codes[order][1:] == codes[order][:-1]].min()
         first = int(np.flatnonzero(codes == codes[again])[0])
         raise DataError(
-            f"{self.table.where(int(again))}: the {self.recipe.id} {names[codes[again]].as_py()!r} is that of row "
-            f"{first + self.table.first} already; each must be there once."
+            f"{table.where(int(again))}: the {self.recipe.id} {names[codes[again]].as_py()!r} is that of row "
+            f"{first + self.lines.first} already; each must be there once."
         )
 
-    def _labels(self) -> tuple[Rows, tuple[str, ...]]:
-        codes, held = self.table.codes(self.recipe.label)
+    def _labels(self, table: Table) -> tuple[Rows, tuple[str, ...]]:
+        codes, held = table.codes(self.recipe.label)
         names = held.to_pylist()
         if len(empty := np.flatnonzero(codes < 0)):
             raise DataError(
-                f"{self.table.where(int(empty[0]))} has no label in column {self.recipe.label!r} ({len(empty)} of "
+                f"{table.where(int(empty[0]))} has no label in column {self.recipe.label!r} ({len(empty)} of "
                 f"{len(codes)} rows have none); give it one, or leave the row out."
             )
         classes = self.recipe.classes or tuple(sorted(names, key=_natural))
@@ -99,60 +107,59 @@ class Opened:
             if name not in classes:
                 row = int(np.flatnonzero(codes == code)[0])
                 raise DataError(
-                    f"{self.table.where(row)}: the label {name!r} is none of the classes in {self.recipe.path.name}; "
+                    f"{table.where(row)}: the label {name!r} is none of the classes in {self.recipe.path.name}; "
                     f"{nearest(name, classes)}"
                 )
         if len(classes) < 2:
             raise DataError(
-                f"{self.table.path}: all labels in column {self.recipe.label!r} are {classes[0]!r}; two classes are the least."
+                f"{self.lines.path}: all labels in column {self.recipe.label!r} are {classes[0]!r}; two classes are the least."
             )
         place = np.array([classes.index(name) for name in names], dtype=np.int64)
         return place[codes], classes
 
-    def _groups(self) -> Rows | None:
+    def _groups(self, table: Table) -> NDArray[np.int32] | None:
         if not self.recipe.group:
             return None
-        codes, names = self.table.codes(self.recipe.group)
+        codes, names = table.codes(self.recipe.group)
         alone = np.flatnonzero(codes < 0)  # a row without a group is a group of its own
-        groups = codes.astype(np.int64)
+        groups = codes
         groups[alone] = len(names) + np.arange(len(alone))
         return groups
 
-    def _split(self) -> NDArray[np.str_] | None:
+    def _split(self, table: Table) -> NDArray[np.str_] | None:
         if not self.recipe.split:
             return None
-        codes, held = self.table.codes(self.recipe.split)
+        codes, held = table.codes(self.recipe.split)
         names = held.to_pylist()
         known = [SPELLINGS.get(name.lower(), name.lower()) for name in names]
         for code, (name, part) in enumerate(zip(names, known, strict=True)):
             if part not in PARTS:
                 row = int(np.flatnonzero(codes == code)[0])
                 raise DataError(
-                    f"{self.table.where(row)}: the split {name!r} must be one of {', '.join(PARTS)}."
+                    f"{table.where(row)}: the split {name!r} must be one of {', '.join(PARTS)}."
                 )
         return np.array([*known, ""])[codes]  # an empty cell is in no part
 
-    def _stream(self, modality: Modality) -> Stream:
-        table = self.table
+    def _stream(self, modality: Modality, table: Table) -> Stream:
         if modality.kind == "table":
             vectors = Vectors(**dict(modality.options))
-            return Columns(modality.name, tuple(self._values(modality)), vectors)
+            return Columns(modality.name, tuple(self._values(modality, table)), vectors)
         cells = table.texts(modality.columns[0])
         words = modality.kind == "text" and not {"vectors", "tokenizer"} & set(
             dict(modality.options)
         )
         reader = modality.reader(**({"words": ("",)} if words else {}))
         if not modality.in_files or (modality.kind == "text" and self.shards is not None):
-            return Texts(modality.name, table, cells, reader)
+            return Texts(modality.name, table.lines, cells, reader)
         if self.shards is not None:
-            return self.shards.stream(modality, table, cells, reader)
+            return self.shards.stream(modality, table.lines, cells, reader)
         spans = [
             table.numbers(c) if c else np.full(len(table), np.nan)
             for c in (modality.start, modality.stop)
         ]
         made = Files(
             modality.name,
-            table,
+            table.lines,
             cells,
             reader,
             self.recipe.folder,
@@ -164,12 +171,12 @@ class Opened:
         made.refuse_outside()
         return made
 
-    def _values(self, modality: Modality) -> Iterable[NDArray[np.generic]]:
+    def _values(self, modality: Modality, table: Table) -> Iterable[NDArray[np.generic]]:
         for column in modality.columns:
             if column in modality.categories:
-                yield self.table.codes(column)[0]
+                yield table.codes(column)[0]
             else:
-                yield self.table.numbers(column)
+                yield table.numbers(column)
 
     @property
     def usable(self) -> NDArray[np.bool_]:
@@ -229,7 +236,7 @@ def load(
         )
     rows = np.flatnonzero(opened.usable)
     if not len(rows):
-        raise DataError(f"{opened.table.path} has no row that has both a modality and a split.")
+        raise DataError(f"{opened.lines.path} has no row that has both a modality and a split.")
     surveys = [survey(s, rows) for s in opened.streams.values() if isinstance(s, Files)]
     left_out = _left_out(opened, rows, surveys, skip_unreadable, workers)
     rows = rows[~np.isin(rows, list(left_out))]
@@ -250,7 +257,7 @@ def load(
             m.name: m.encoder or default_encoder(m, streams[m.name]) for m in recipe.modalities
         },
         training=_training(recipe, len(parts["train"])),
-        left_out={opened.table.where(row): reason for row, reason in left_out.items()},
+        left_out={opened.lines.where(row): reason for row, reason in left_out.items()},
     )
 
 
@@ -267,7 +274,7 @@ def _left_out(
     if found and not skip:
         row = min(found)
         raise DataError(
-            f"{opened.table.where(row)}: {found[row].removesuffix('.')} ({len(found)} of {len(rows)} rows name such files); "
+            f"{opened.lines.where(row)}: {found[row].removesuffix('.')} ({len(found)} of {len(rows)} rows name such files); "
             "put it there, empty the cell if the modality is missing, or say --skip-unreadable."
         )
     if opened.shards is not None:
@@ -356,8 +363,7 @@ def _fingerprint(opened: Opened, surveys: Iterable[Survey]) -> str:
     recipe = opened.recipe
     how = (recipe.modalities, opened.classes, recipe.seed, recipe.test, recipe.validation)
     digest = hashlib.sha256(repr(how).encode())
-    for name in recipe.columns:
-        digest.update(column_hash(opened.table.column(name)))
+    digest.update(opened.digest)
     for seen in surveys:
         digest.update(seen.digest)
     if opened.shards is not None:

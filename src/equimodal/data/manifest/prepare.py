@@ -25,6 +25,7 @@ from .load import Opened, Rows, column_hash, open_manifest
 from .recipe import Recipe
 from .shards import INDEX, RECORD, decoding, name_of
 from .streams import Files, survey
+from .table import read
 
 __all__ = ["Written", "prepare", "verify"]
 
@@ -120,7 +121,7 @@ def prepare(
         toml,
         (len(done), there),
         len(rows) - len(left_out),
-        {opened.table.where(row): why for row, why in left_out.items()},
+        {opened.lines.where(row): why for row, why in left_out.items()},
     )
 
 
@@ -232,7 +233,8 @@ def _write(path: Path, data: bytes) -> None:
 
 def _write_table(opened: Opened, out: Path) -> None:
     """The manifest with all its rows, so that positions stay what they are; texts in files are written out in it."""
-    table, recipe = opened.table, opened.recipe
+    recipe = opened.recipe
+    table = read(recipe.manifest, recipe.columns)
     spans = {c for m in recipe.modalities for c in (m.start, m.stop) if c}
     tables = [m for m in recipe.modalities if m.kind == "table"]
     numbers = spans | {c for m in tables for c in m.columns if c not in m.categories}
@@ -259,7 +261,7 @@ def _write_index(
     columns = {}
     names = list(shards[0].places) if shards else []
     for name in names:
-        places = np.full((4, len(opened.table)), -1, dtype=np.int64)
+        places = np.full((4, len(opened.targets)), -1, dtype=np.int64)
         for shard in shards:
             rows = np.array(list(shard.places[name]), dtype=np.int64)
             if len(rows):

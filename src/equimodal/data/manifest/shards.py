@@ -29,7 +29,7 @@ from ...errors import DataError
 from ..media.reader import Reader
 from .recipe import Modality, Recipe
 from .streams import Stored, filled
-from .table import Table
+from .table import Lines
 
 __all__ = ["INDEX", "RECORD", "Packed", "Shards", "decoding"]
 
@@ -115,11 +115,11 @@ class Shards:
         digest = hashlib.sha256("".join(record["sha256"].values()).encode()).hexdigest()
         return cls(folder, index, left_out, digest)
 
-    def stream(self, modality: Modality, table: Table, cells: pa.Array, reader: Reader) -> Packed:
+    def stream(self, modality: Modality, lines: Lines, cells: pa.Array, reader: Reader) -> Packed:
         """One modality of all rows."""
         column = self.index.column(modality.name).combine_chunks()
         parts = {n: column.field(n).to_numpy(zero_copy_only=False) for n in column.type.names}
-        return Packed(modality.name, table, cells, reader, self.folder, parts)
+        return Packed(modality.name, lines, cells, reader, self.folder, parts)
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Packed(Stored):
 
     Attributes:
         name: of the modality.
-        table: the manifest.
+        lines: of the manifest.
         cells: [N] what stood in the manifest, null where it is missing.
         reader: that finishes what was decoded.
         folder: of the shards.
@@ -136,7 +136,7 @@ class Packed(Stored):
     """
 
     name: str
-    table: Table
+    lines: Lines
     cells: pa.Array
     reader: Reader
     folder: Path

@@ -24,7 +24,7 @@ from ...errors import DataError
 from ..dataset import fits, stack
 from ..media.reader import Reader
 from ..media.table import Table as Vectors
-from .table import Table
+from .table import Lines
 
 __all__ = ["Columns", "Files", "Generator", "Stored", "Stream", "Survey", "Texts", "survey"]
 
@@ -74,7 +74,7 @@ class Stored(Stream):
     """A modality that is decoded sample by sample, and finished by a reader."""
 
     reader: Reader
-    table: Table
+    lines: Lines
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -90,16 +90,16 @@ class Stored(Stream):
             return self.stored(row)
         except DataError as error:
             raise DataError(
-                f"{self.table.where(row)}, {self.name}: {str(error).removesuffix('.')}; --skip-unreadable leaves such rows out."
+                f"{self.lines.where(row)}, {self.name}: {str(error).removesuffix('.')}; --skip-unreadable leaves such rows out."
             ) from None
 
     def value(self, row: int, rng: np.random.Generator | None) -> Tensor:
         made = self.reader.finish(self.decoded(row), rng)
         if not bool(torch.isfinite(made).all()):
-            raise DataError(f"{self.table.where(row)}, {self.name}: a value is not finite.")
+            raise DataError(f"{self.lines.where(row)}, {self.name}: a value is not finite.")
         if not fits(made, self.shape):
             raise DataError(
-                f"{self.table.where(row)}, {self.name}: its shape is {tuple(made.shape)}; it must be {self.shape}."
+                f"{self.lines.where(row)}, {self.name}: its shape is {tuple(made.shape)}; it must be {self.shape}."
             )
         return made
 
@@ -115,7 +115,7 @@ class Files(Stored):
 
     Attributes:
         name: of the modality.
-        table: the manifest.
+        lines: of the manifest.
         cells: [N] paths as they stand there, null where there is none.
         reader: of the files.
         folder: that paths are relative to.
@@ -126,7 +126,7 @@ class Files(Stored):
     """
 
     name: str
-    table: Table
+    lines: Lines
     cells: pa.Array
     reader: Reader
     folder: Path
@@ -147,7 +147,7 @@ class Files(Stored):
         if len(rows):
             row = int(rows[0])
             raise DataError(
-                f"{self.table.where(row)}: {_leaving(self.cells[row].as_py(), self.folder)}"
+                f"{self.lines.where(row)}: {_leaving(self.cells[row].as_py(), self.folder)}"
             )
 
     def path(self, row: int) -> Path:
@@ -213,7 +213,7 @@ class Texts(Stored):
     """Cells that are the text."""
 
     name: str
-    table: Table
+    lines: Lines
     cells: pa.Array
     reader: Reader
 
@@ -277,7 +277,7 @@ def survey(stream: Files, rows: NDArray[np.int64], times: bool = False) -> Surve
                 bad[code] = reason
     if not bad:
         return Survey({}, digest.digest())
-    codes = pc.fill_null(cells.indices, -1).to_numpy(zero_copy_only=False)
+    codes = pc.fill_null(cells.indices, -1).to_numpy()
     at = np.flatnonzero(np.isin(codes, list(bad)))
     absent = {int(rows[i]): bad[int(codes[i])] for i in at}
     return Survey(absent, digest.digest())

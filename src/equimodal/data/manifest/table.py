@@ -18,18 +18,27 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, nearest
 
-__all__ = ["Table", "header", "read"]
+__all__ = ["Lines", "Table", "header", "read"]
 
 DELIMITERS = (",", ";", "\t", "|")
-NOTHING = (
-    "",
-    "NA",
-    "N/A",
-    "NaN",
-    "nan",
-    "null",
-    "None",
-)  # what is no number, and no mistake either
+NOTHING = r"^(NA|N/A|NaN|nan|null|None)$"  # what is no number, and no mistake either
+
+
+@dataclass(frozen=True)
+class Lines:
+    """How messages name the rows of a manifest.
+
+    Attributes:
+        path: of the file.
+        first: the number that messages give to the first row: 2 in CSV, where the header is row 1, as spreadsheets count.
+    """
+
+    path: Path
+    first: int = 2
+
+    def where(self, row: int) -> str:
+        """A row by its number."""
+        return f"{self.path} row {row + self.first}"
 
 
 @dataclass(frozen=True)
@@ -37,15 +46,13 @@ class Table:
     """The rows of a manifest.
 
     Attributes:
-        path: of the file.
+        lines: the file, and how its rows are named.
         columns: strings, null where a cell is empty; the columns of Parquet keep their types.
-        first: the number that messages give to the first row: 2 in CSV, where the header is row 1, as spreadsheets count.
         decimal: the sign before decimals.
     """
 
-    path: Path
+    lines: Lines
     columns: pa.Table
-    first: int = 2
     decimal: str = "."
 
     def __len__(self) -> int:
@@ -53,7 +60,7 @@ class Table:
 
     def where(self, row: int) -> str:
         """How messages name a row."""
-        return f"{self.path} row {row + self.first}"
+        return self.lines.where(row)
 
     def column(self, name: str) -> pa.Array:
         """One column, as one array."""
@@ -87,7 +94,7 @@ class Table:
 
     def _parsed(self, name: str) -> Any:
         texts = self.texts(name)
-        texts = pc.if_else(pc.is_in(texts, pa.array(NOTHING)), None, texts)
+        texts = pc.if_else(pc.match_substring_regex(texts, NOTHING), None, texts)
         if self.decimal != ".":
             texts = pc.replace_substring(texts, self.decimal, ".")
         try:
@@ -102,11 +109,11 @@ class Table:
     def codes(self, name: str) -> tuple[NDArray[np.int32], pa.Array]:
         """A column as positions in its sorted different values, -1 where the cell is empty; and those values."""
         found = pc.dictionary_encode(self.texts(name))
-        order = pc.sort_indices(found.dictionary).to_numpy(zero_copy_only=False)
+        order = pc.sort_indices(found.dictionary)
         place = np.full(len(order) + 1, -1, dtype=np.int32)
-        place[order] = np.arange(len(order))
-        held = pc.fill_null(found.indices, len(order)).to_numpy(zero_copy_only=False)
-        values = found.dictionary.take(pa.array(order))
+        place[order.to_numpy()] = np.arange(len(order))
+        held = pc.fill_null(found.indices, len(order)).to_numpy()
+        values = found.dictionary.take(order)
         del found
         pa.default_memory_pool().release_unused()  # which else keeps what it freed
         return place[held], values
@@ -160,7 +167,7 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Table:
         there = file.schema_arrow.names
         _refuse_lacking(path, columns or (), there)
         names = list(columns or there)
-        return Table(path, _whole({n: file.read([n]).column(0) for n in names}), first=1)
+        return Table(Lines(path, first=1), _whole({n: file.read([n]).column(0) for n in names}))
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(
             f"{path} is damaged or no Parquet ({_brief(error)}); get it again."
@@ -200,7 +207,7 @@ def _csv(path: Path, columns: Sequence[str] | None) -> Table:
             pieces = _parse(path, names, delimiter, wanted, threads=False)
         except pa.ArrowInvalid as error:
             raise DataError(_csv_refusal(path, str(error), delimiter)) from None
-    return Table(path, _whole(pieces), decimal="," if delimiter == ";" else ".")
+    return Table(Lines(path), _whole(pieces), decimal="," if delimiter == ";" else ".")
 
 
 def _parse(
