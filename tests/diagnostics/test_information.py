@@ -105,6 +105,7 @@ def test_a_diagnosis_has_it_where_it_is_asked_for(hasty: None) -> None:
     [pair] = found.information.conditional
     assert (pair.first, pair.second) == ("a", "b") and pair.estimate.low > 0
     assert type(found).from_dict(found.to_dict()) == found
+    assert "shared beyond the class" in found.text() and "a · b" in found.text()
     with pytest.raises(ConfigError, match="give training data"):
         equimodal.diagnose(model, [batch(1)], conditional=True)
 

@@ -62,7 +62,24 @@ def tables(found: Diagnosis) -> list[tuple[tuple[str, ...], Rows]]:
         for s in found.subsets
     ]
     seen = ("the model sees", "accuracy, %", "log-likelihood, nats")
-    return [(use, rows), (seen, subsets), *_robustness(found), *_geometry(found)]
+    return [
+        (use, rows),
+        (seen, subsets),
+        *_conditional(found),
+        *_robustness(found),
+        *_geometry(found),
+    ]
+
+
+def _conditional(found: Diagnosis) -> list[tuple[tuple[str, ...], Rows]]:
+    """A row per pair of modalities, where it was asked for."""
+    if found.information is None or not found.information.conditional:
+        return []
+    rows: Rows = [
+        (f"{c.first} · {c.second}", _plain(c.estimate), _plain(c.bound), f"{c.cap:.2f}")
+        for c in found.information.conditional
+    ]
+    return [(("shared beyond the class, nats", "estimate", "lower bound", "at most"), rows)]
 
 
 def _robustness(found: Diagnosis) -> list[tuple[tuple[str, ...], Rows]]:
