@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -9,16 +10,19 @@ import numpy as np
 import pytest
 import torch
 
+from equimodal.benchmark.cell_geometry import kernel_distances
 from equimodal.benchmark.curves import around, over_epochs, padded
 from equimodal.benchmark.page import of_bench
 from equimodal.benchmark.paper_figures import complementarity
 from equimodal.benchmark.run import bench
 from equimodal.benchmark.statistics import spread
 from equimodal.benchmark.summary import Summary
+from equimodal.benchmark.train_cell import Shelf
 from equimodal.report.page import Figure, Page, Side
-from equimodal.training.evaluate import Predictions
+from equimodal.training.evaluate import Predictions, batches
 from equimodal.training.folder import RunFolder
 from equimodal.training.predictions import write_predictions
+from equimodal.training.run import load, load_data
 from fixtures.bench import Here, grid
 
 
@@ -74,7 +78,7 @@ def test_curves_with_their_ceilings(tmp_path: Path) -> None:
     lines = Summary.read(store).lines
     alone = next(x for x in lines if x.label == "m1 alone")
     level = np.mean([r["val"]["fused"]["accuracy"] for r in alone.done.values()])
-    assert figure.draw().layout.shapes[0].y0 == pytest.approx(level)
+    assert figure.draw().data[-1].y == pytest.approx((level, level))
     joint = next(x for x in lines if x.label == "joint()")
     metrics = [store.folder(c.key).metrics.read_text().splitlines() for c in joint.cells]
     last = [json.loads(run[-1]) for run in metrics]
@@ -100,3 +104,31 @@ def test_figures_against_an_option(tmp_path: Path) -> None:
     found = [complementarity(store.folder(cell.key)) for cell in line.cells]
     assert shown.data["fused"][1] == pytest.approx(np.mean(found, axis=0)[0])
     assert shown.draw().layout.xaxis.type == "category"
+
+
+def test_kernel_distances_by_a_slow_loop_and_computed_once(tmp_path: Path) -> None:
+    methods = ["infobridge(alpha=1.0)", "infobridge(alpha=0.0)"]
+    made = grid(
+        methods=methods, seeds="0", alone=False, figures=["kernel-distance"],
+        against="infobridge.alpha",
+    )  # fmt: skip
+    store = bench(made, tmp_path / "b", executor=Here())
+    summary = Summary.read(store)
+    shown = figures_of(of_bench(summary))["Kernel distance of m1 × m2"]
+    folder = store.folder(summary.lines[0].cells[0].key)
+    run = load(folder.path)
+    batch = next(iter(batches(load_data(run.settings).test, 1000)))
+    with torch.no_grad():
+        z = {m: f.double().numpy() for m, f in run.learner.predict(batch).features.items()}
+    x, y = ([row / np.linalg.norm(row) for row in z[m]] for m in ("m1", "m2"))
+    target = batch.target.tolist()
+    apart: dict[bool, list[float]] = {True: [], False: []}
+    for i, j in itertools.permutations(range(len(target)), 2):
+        kernel = np.exp(-((x[i] - y[j]) ** 2).sum() / 2)
+        apart[target[i] == target[j]].append(2 - 2 * kernel)
+    assert shown.data["infobridge.alpha"] == ["0.0", "1.0"]
+    assert shown.data["within a class"][1] == pytest.approx(np.mean(apart[True]))
+    assert shown.data["between classes"][1] == pytest.approx(np.mean(apart[False]))
+    kept = folder.path / "kernel-distance.json"
+    kept.write_text(json.dumps({"m1 × m2": [0.25, 0.5]}))
+    assert kernel_distances(folder, Shelf()) == {"m1 × m2": (0.25, 0.5)}

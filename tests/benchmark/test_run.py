@@ -49,10 +49,12 @@ def test_a_failure_is_recorded_and_stops_nothing(tmp_path: Path) -> None:
     made = grid(methods=["joint()", bad], seeds="0", alone=False)
     summary = Summary.read(bench(made, tmp_path / "b", executor=Here()))
     failed = tables.failures(summary)
-    assert [row[0] for row in failed.rows] == [
-        "too fast, synthetic(count=2, samples=(200, 60, 80)), seed 0"
+    assert [row[:3] for row in failed.rows] == [
+        ["too fast", "synthetic(count=2, samples=(200, 60, 80))", "0"]
     ]
-    assert "not finite" in str(failed.rows[0][1])
+    assert "not finite" in str(failed.rows[0][3])
+    text = latex.table(tables.comparison(summary, summary.places[0]))
+    assert r"0/1\textsuperscript{" in text and "of 1 runs 1 failed." in text
     bench(made, tmp_path / "b", executor=(again := Here()))
     assert not again.trained
     bench(made, tmp_path / "b", executor=again, choice=Choice(retry_failed=True))

@@ -43,3 +43,12 @@ def test_a_space_without_a_valid_value(
     monkeypatch.setattr(methods.OGMGE, "search_space", {"alpha": declared})
     with pytest.raises(ConfigError, match=f"tuning space of ogm_ge.alpha.*{said}"):
         space("ogm_ge()")
+
+
+def test_the_methods_own_value_is_one_of_the_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert space("infobridge()")["infobridge.alpha"].log
+    assert not space("infobridge(alpha=0.0)")["infobridge.alpha"].log
+    monkeypatch.setattr(methods.InfoBridge, "search_space", {"context": ("cluster", "constant")})
+    choices = ("label", "cluster", "constant")
+    assert space("infobridge()")["infobridge.context"].choices == choices
+    assert space("infobridge(context='cluster')")["infobridge.context"].choices == choices[1:]

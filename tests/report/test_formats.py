@@ -9,7 +9,7 @@ import pytest
 
 from equimodal.report import latex, markdown, plain
 from equimodal.report.figures import Series, bars
-from equimodal.report.page import Cell, Code, Column, Page, Points, Prose, Section, Side, Table
+from equimodal.report.page import Cell, Code, Column, Page, Points, Prose, Raw, Section, Side, Table
 
 TABLE = Table(
     [Column("run"), Column("accuracy", "{:.1%}"), Column("ratio", "{:.2f}")],
@@ -66,3 +66,30 @@ def test_every_column_of_numbers_is_known() -> None:
     assert TABLE.numeric() == [False, True, True]
     assert Table([Column("a"), Column("b")], [[None, "x"]]).numeric() == [False, False]
     assert Table([Column("a")], []).numeric() == [False]
+
+
+def test_latex_has_footnotes_and_no_row_that_is_read_as_an_option() -> None:
+    columns = [Column("method"), Column("accuracy", note="test, %")]
+    rows: list[list[Raw | Cell]] = [
+        [
+            Cell("*best", note="selected on test"),
+            Cell(0.5, "50 %", strong=True, note="2 runs failed"),
+        ],
+        ["[a]_{b}", Cell(0.25, "25 %", note="selected on test")],
+    ]
+    text = latex.table(Table(columns, rows, "A & B"))
+    body = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:]
+    assert body == [
+        r"{}*best\textsuperscript{a} & \textbf{50 \%}\textsuperscript{b} \\",
+        r"{}[a]\_\{b\} & 25 \%\textsuperscript{a} \\",
+    ]
+    assert r"\textsuperscript{a}\,selected on test. \textsuperscript{b}\,2 runs failed." in text
+    assert r"accuracy: test, \%." in text
+    bare = re.sub(r"\\[{}]", "", text)
+    assert bare.count("{") == bare.count("}")
+    begun = re.findall(r"\\(begin|end)\{(\w+)\}", text)
+    opened: list[str] = []
+    for what, name in begun:
+        assert what == "begin" or opened.pop() == name
+        opened += [name] * (what == "begin")
+    assert not opened

@@ -8,15 +8,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..report.figures import Series
+from ..report.figures import COLOURS, Series
 from .statistics import Spread, spread
 from .store import Store
-from .summary import Line
+from .summary import Line, Summary
 
-__all__ = ["History", "Read", "around", "histories", "over_epochs", "padded"]
+__all__ = ["History", "Read", "around", "band", "histories", "leading", "over_epochs", "padded"]
+
+BANDS = 3
+"""Curves with bands in one figure; more of them hide one another."""
+
 
 History = Sequence[Mapping[str, Any]]
 Read = Callable[[Mapping[str, Any]], float | None]
+
+
+def leading(summary: Summary, place: tuple[str, str]) -> list[Line]:
+    """The reference and the methods with the best test accuracy: as many as there are colours that can be told apart."""
+    lines = [line for line in summary.at(place) if line.done and line.kind != "alone"]
+    reference = summary.reference(place)
+    ordered = sorted(lines, key=lambda line: (line is not reference, -float(line.accuracy.mean())))
+    once: dict[tuple[str, ...], Line] = {}
+    for line in ordered:
+        once.setdefault(line.runs, line)
+    return list(once.values())[: len(COLOURS)]
 
 
 def histories(store: Store, line: Line) -> list[History]:
@@ -60,5 +75,12 @@ def padded(series: Sequence[Series]) -> tuple[list[int], list[Series]]:
     def fill(values: Sequence[float | None]) -> list[float | None]:
         return [*values, *[None] * (longest - len(values))] if values else []
 
+    if len(known) > BANDS:
+        known = [replace(one, low=(), high=()) for one in known]
     filled = [replace(s, values=fill(s.values), low=fill(s.low), high=fill(s.high)) for s in known]
     return list(range(1, longest + 1)), filled
+
+
+def band(series: Sequence[Series]) -> str:
+    """What curves and bands are, for below a figure."""
+    return f"Mean over seeds{', with one standard deviation to either side' if any(s.low for s in series) else ''}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,13 @@ from ..report import figures
 from ..report.figures import Series
 from ..report.page import Cell, Code, Column, Figure, Page, Points, Prose, Raw, Section, Table
 from . import published, statistics, tables
-from .curves import Read, histories, over_epochs, padded
+from .curves import Read, band, histories, leading, over_epochs, padded
 from .paper_figures import drawn
 from .statistics import Ranks
 from .summary import Line, Summary
 from .tuning import ledger
 
 __all__ = ["of_bench", "ranks"]
-
-CURVES = 6
-"""Methods whose curves are drawn in one figure: as many as there are colours that can be told apart."""
 
 
 def of_bench(summary: Summary) -> Page:
@@ -67,7 +64,7 @@ def _place(summary: Summary, place: tuple[str, str]) -> Section:
     parts: list[Any] = [tables.comparison(summary, place)]
     if lines:
         parts += drawn(summary, place)
-        parts += [_intervals(lines), _cost(lines), *_curves(summary, lines)]
+        parts += [_intervals(lines), _cost(lines), *_curves(summary, place)]
         parts.append(tables.modalities(summary, place))
     return Section(" on ".join(p for p in place if p), parts)
 
@@ -88,41 +85,63 @@ def _intervals(lines: Sequence[Line]) -> Figure:
 
 
 def _cost(lines: Sequence[Line]) -> Figure:
+    lines = list({line.runs: line for line in reversed(lines)}.values())[::-1]
     seconds = [float(np.median(line.values(lambda r: r["seconds"]))) for line in lines]
     accuracy = [float(line.accuracy.mean()) for line in lines]
+    names = [line.label for line in lines]
+    front = _front_of(seconds, accuracy)
 
     def draw() -> Any:
         import plotly.graph_objects as go
 
         drawn = go.Figure()
         drawn.add_scatter(
+            x=[seconds[i] for i in front],
+            y=[accuracy[i] for i in front],
+            mode="lines+text",
+            text=[names[i] for i in front],
+            textposition="top left",
+            cliponaxis=False,
+            line={"width": 1, "dash": "dot", "color": "#888888"},
+            hoverinfo="skip",
+        )
+        drawn.add_scatter(
             x=seconds,
             y=accuracy,
-            mode="markers+text",
-            text=[line.label for line in lines],
-            textposition="top center",
+            mode="markers",
+            customdata=names,
+            hovertemplate="%{customdata}: %{y:.1%}, %{x:.1f} s<extra></extra>",
             marker={"size": 9, "color": figures.COLOURS[0]},
         )
         drawn.update_layout(
             xaxis={"title": {"text": "seconds of training"}, "rangemode": "tozero"},
-            yaxis={"title": {"text": "test accuracy"}, "tickformat": ".1%"},
+            yaxis={"title": {"text": "test accuracy"}, "tickformat": ".0%"},
+            showlegend=False,
         )
         return drawn
 
     return Figure(
         "Cost against accuracy",
-        "Further up is more accurate, further left is cheaper.",
-        "Median seconds of training over seeds on the machine that ran it; mean test accuracy.",
-        {"method": [x.label for x in lines], "seconds": seconds, "accuracy": accuracy},
+        "Further up is more accurate, further left is cheaper; the named rows on the line are those that no other beats in "
+        "both.",
+        "Median seconds of training over seeds on the machine that ran it; mean test accuracy. Point at a row for its name.",
+        {"method": names, "seconds": seconds, "accuracy": accuracy},
         draw,
     )
 
 
-def _curves(summary: Summary, lines: Sequence[Line]) -> list[Figure]:
+def _front_of(costs: Sequence[float], worths: Sequence[float]) -> list[int]:
+    """The positions that none is both cheaper and better than, by cost."""
+    found: list[int] = []
+    for i in sorted(range(len(costs)), key=lambda i: (costs[i], -worths[i])):
+        if not found or worths[i] > worths[found[-1]]:
+            found.append(i)
+    return found
+
+
+def _curves(summary: Summary, place: tuple[str, str]) -> list[Figure]:
     """Validation accuracy by epoch of the best methods and the reference, mean over seeds."""
-    ordered = sorted(lines, key=lambda line: -float(line.accuracy.mean()))
-    reference = summary.about["reference"]
-    chosen = [x for x in ordered if x.label == reference or x in ordered[: CURVES - 1]][:CURVES]
+    chosen = leading(summary, place)
     read: Read = lambda epoch: epoch["val"]["accuracy"] if epoch.get("val") else None
     epochs, series = padded(
         [over_epochs(x.label, histories(summary.store, x), read) for x in chosen]
@@ -133,7 +152,7 @@ def _curves(summary: Summary, lines: Sequence[Line]) -> list[Figure]:
         figures.lines(
             "Validation accuracy by epoch",
             "Whether a method is ahead all along or only at the end.",
-            f"Mean over seeds with one standard deviation to either side, of the {len(series)} rows with the best test accuracy and the reference.",
+            f"{band(series)} The reference and the rows with the best test accuracy.",
             epochs,
             series,
             x_axis="epoch",
@@ -143,12 +162,15 @@ def _curves(summary: Summary, lines: Sequence[Line]) -> list[Figure]:
     ]
 
 
-def ranks(summary: Summary) -> tuple[list[str], Ranks] | None:
+Rows = Mapping[str, Mapping[tuple[str, str], Line]]
+
+
+def ranks(summary: Summary, rows: Rows) -> tuple[list[str], Ranks] | None:
     """The methods that are finished on every data set, and their ranks; None where there is nothing to rank."""
     places = summary.places
     found = {
         label: [float(lines[p].accuracy.mean()) for p in places]
-        for label, lines in tables.accuracies(summary).items()
+        for label, lines in rows.items()
         if all(p in lines and lines[p].done for p in places)
     }
     if len(places) < 2 or len(found) < 3:
@@ -156,19 +178,48 @@ def ranks(summary: Summary) -> tuple[list[str], Ranks] | None:
     return list(found), statistics.friedman(np.array(list(found.values())).T)
 
 
+def _contests(summary: Summary) -> dict[str, Rows]:
+    """Rows of fixed options against each other, and tuned ones: a method is one contestant, not two."""
+    everything = tables.accuracies(summary)
+    fixed = {label: lines for label, lines in everything.items() if not _is_tuned(lines)}
+    tuned = {label: lines for label, lines in everything.items() if _is_tuned(lines)}
+    if not tuned or not fixed:
+        return {"": everything}
+    untuned = {x: lines for x, lines in fixed.items() if f"{x} tuned" not in tuned}
+    return {"with their own options": fixed, "tuned": {**untuned, **tuned}}
+
+
+def _is_tuned(lines: Mapping[tuple[str, str], Line]) -> bool:
+    return any(line.kind == "tuned" for line in lines.values())
+
+
 def _over_sets(summary: Summary) -> list[Section]:
-    ranked = ranks(summary)
-    if ranked is None:
-        return []
-    labels, found = ranked
-    text = f"Friedman's test (F): p = {found.p:.3g}; critical difference {found.critical:.2f} (Nemenyi)."
-    parts: list[Any] = [Prose(text), *([Prose(found.why)] if found.why else [])]
+    parts = [
+        part
+        for name, rows in _contests(summary).items()
+        if (ranked := ranks(summary, rows)) is not None
+        for part in _contest(summary, name, rows, *ranked)
+    ]
+    return [Section("Over data sets", parts)] if parts else []
+
+
+def _contest(
+    summary: Summary, name: str, rows: Rows, labels: Sequence[str], found: Ranks
+) -> list[Any]:
+    text = (
+        f"{name.capitalize() or 'All rows'}: Friedman's test (F) of {len(labels)} methods on {len(summary.places)} data "
+        f"sets, p = {found.p:.2g}; critical difference {found.critical:.2f} (Nemenyi)."
+    )
+    why = [Prose(found.why)] if found.why else []
     return [
-        Section("Over data sets", [*parts, _diagram(labels, found), _wilcoxon(summary, labels)])
+        Prose(text),
+        *why,
+        _diagram(labels, found, name),
+        _wilcoxon(summary, rows, labels),
     ]
 
 
-def _diagram(labels: Sequence[str], found: Ranks) -> Figure:
+def _diagram(labels: Sequence[str], found: Ranks, of: str) -> Figure:
     order = np.argsort(found.mean, kind="stable").tolist()
 
     def draw() -> Any:
@@ -180,12 +231,12 @@ def _diagram(labels: Sequence[str], found: Ranks) -> Figure:
             x=[found.mean[i] for i in order], y=names, mode="markers",
             marker={"size": 9, "color": figures.COLOURS[0]}, name="mean rank",
         )  # fmt: skip
-        for group in found.groups:
+        width = max(found.mean) - min(found.mean)
+        for beside, group in enumerate(found.groups, start=1):
             rows = [labels[i] for i in group]
-            at = max(found.mean[i] for i in group) + 0.15
             drawn.add_scatter(
-                x=[at] * len(rows), y=rows, mode="lines", hoverinfo="skip",
-                line={"width": 3, "color": "#555555"},
+                x=[max(found.mean) + 0.04 * beside * width] * len(rows), y=rows, mode="lines",
+                hoverinfo="skip", line={"width": 3, "color": "#888888"},
             )  # fmt: skip
         drawn.update_layout(
             xaxis={"title": {"text": "mean rank, 1 is best"}},
@@ -197,16 +248,17 @@ def _diagram(labels: Sequence[str], found: Ranks) -> Figure:
 
     data = {"method": [labels[i] for i in order], "mean rank": [found.mean[i] for i in order]}
     return Figure(
-        "Critical differences",
-        "Methods that a line joins are not told apart.",
-        f"Mean rank over data sets; a line joins ranks within {found.critical:.2f} (Nemenyi, 5%).",
+        f"Critical differences, {of}" if of else "Critical differences",
+        "Methods that one of the bars on the right spans are not told apart.",
+        f"Mean rank over data sets; a bar spans ranks within {found.critical:.2f} (Nemenyi, 5%).",
         data,
         draw,
     )
 
 
-def _wilcoxon(summary: Summary, labels: Sequence[str]) -> Table:
-    lines, reference = tables.accuracies(summary), summary.about["reference"]
+def _wilcoxon(summary: Summary, lines: Rows, labels: Sequence[str]) -> Table:
+    reference = summary.about["reference"]
+    reference = reference if reference in labels else f"{reference} tuned"
     columns = [Column("method"), Column("difference", "{:+.1f}", "mean over data sets, points")]
     columns += [Column("p", "{:.3f}", "Wilcoxon, after Holm"), Column("remark")]
     caption = f"Over data sets against {reference}"

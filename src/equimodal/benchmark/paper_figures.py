@@ -12,23 +12,25 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import EquimodalError
 from ..report import figures
 from ..report.figures import Series
-from ..report.page import Figure, Side
+from ..report.page import Figure, Part, Prose, Side
 from ..training.folder import RunFolder
 from ..training.predictions import right
-from .curves import Read, around, histories, over_epochs, padded
+from .cell_geometry import SAMPLES, Distances, kernel_distances
+from .curves import Read, around, band, histories, leading, over_epochs, padded
 from .space import options
 from .statistics import Floats, spread
 from .summary import Line, Summary
+from .train_cell import Shelf
 
 __all__ = ["drawn"]
 
 Place = tuple[str, str]
-BAND = "Mean over seeds, with one standard deviation to either side."
 
 
-def drawn(summary: Summary, place: Place) -> list[Figure | Side]:
+def drawn(summary: Summary, place: Place) -> list[Part]:
     """The figures that the bench asks for, on one data set and model; those without a finished run are left out."""
     return [
         part for name in summary.about.get("figures", ()) for part in _DRAW[name](summary, place)
@@ -38,14 +40,9 @@ def drawn(summary: Summary, place: Place) -> list[Figure | Side]:
 # Over training.
 
 
-def _methods(summary: Summary, place: Place) -> list[Line]:
-    lines = [line for line in summary.at(place) if line.done and line.kind != "alone"]
-    return lines[: len(figures.COLOURS)]
-
-
-def _modalities(summary: Summary, place: Place) -> list[Figure | Side]:
+def _modalities(summary: Summary, place: Place) -> list[Part]:
     """A figure for each modality."""
-    lines = _methods(summary, place)
+    lines = leading(summary, place)
     names = dict.fromkeys(n for line in lines for r in line.done.values() for n in r["modalities"])
     parts = [f for name in names for f in _modality(summary, place, lines, name)]
     return [Side(parts)] if parts else []
@@ -65,7 +62,7 @@ def _modality(summary: Summary, place: Place, lines: Sequence[Line], name: str) 
             f"{name} over training",
             "A curve below the dotted line: trained with the others, the modality is not what it can be by itself.",
             "Validation accuracy of the modality's own logits. Dotted: the same encoder trained alone, its selected "
-            f"epoch. {BAND}",
+            f"epoch. {band(series)}",
             epochs,
             series,
             x_axis="epoch",
@@ -85,10 +82,10 @@ def _ceiling(summary: Summary, place: Place, name: str) -> float | None:
     return None
 
 
-def _ratio(summary: Summary, place: Place) -> list[Figure | Side]:
+def _ratio(summary: Summary, place: Place) -> list[Part]:
     read: Read = lambda epoch: epoch["train"]["discrepancy_ratio"]
     curves = [
-        over_epochs(x.label, histories(summary.store, x), read) for x in _methods(summary, place)
+        over_epochs(x.label, histories(summary.store, x), read) for x in leading(summary, place)
     ]
     epochs, series = padded(curves)
     if not series:
@@ -98,7 +95,7 @@ def _ratio(summary: Summary, place: Place) -> list[Figure | Side]:
             "Discrepancy ratio over training",
             "At 1 the modalities are level; the further from 1, the more one leads the other.",
             "Confidence in the true class of the first modality over that of the second, mean over the steps of an epoch; "
-            f"of more than two, the largest over the smallest. {BAND}",
+            f"of more than two, the largest over the smallest. {band(series)}",
             epochs,
             series,
             x_axis="epoch",
@@ -143,7 +140,7 @@ def _against(
     return [f"{value}" for value, _ in rows], series
 
 
-def _complementarity(summary: Summary, place: Place) -> list[Figure | Side]:
+def _complementarity(summary: Summary, place: Place) -> list[Part]:
     names = ("fused", "some modality right")
     x, series = _against(summary, place, names, complementarity)
     if not x:
@@ -155,7 +152,7 @@ def _complementarity(summary: Summary, place: Place) -> list[Figure | Side]:
             "The upper curve is what the modalities have together and the best of them has not; the other is how much of "
             "it the fused prediction makes use of.",
             "Test accuracy of the fused prediction, and share of test samples on which at least one modality's own logits "
-            f"are right, each less the accuracy of the most accurate modality. {BAND}",
+            f"are right, each less the accuracy of the most accurate modality. {band(series)}",
             x,
             series,
             x_axis=option,
@@ -178,8 +175,52 @@ def complementarity(folder: RunFolder) -> tuple[float, float]:
     return float(right(path).mean() - best), float(each.any(0).mean() - best)
 
 
-_DRAW: Mapping[str, Callable[[Summary, Place], list[Figure | Side]]] = {
+def _kernel_distance(summary: Summary, place: Place) -> list[Part]:
+    """A figure for each pair of modalities."""
+    rows = _along(summary, place)
+    shelf = Shelf()
+    folders = [
+        [summary.store.folder(c.key) for c in line.cells if c.seed in line.done] for _, line in rows
+    ]
+    try:
+        found = [[kernel_distances(folder, shelf) for folder in runs] for runs in folders]
+    except EquimodalError as error:
+        return [Prose(f"Kernel distances could not be computed: {error}", "quiet")]
+    pairs = list(dict.fromkeys(pair for runs in found for run in runs for pair in run))
+    x = [f"{value}" for value, _ in rows]
+    parts = [_pair(summary.about["against"], x, found, pair) for pair in pairs]
+    drawn = [part for part in parts if isinstance(part, Figure)]
+    return [*([Side(drawn)] if drawn else []), *(p for p in parts if isinstance(p, Prose))]
+
+
+def _pair(
+    option: str, x: Sequence[str], found: Sequence[Sequence[Distances]], pair: str
+) -> Figure | Prose:
+    values = [[run[pair] for run in runs] for runs in found]
+    known = [[ends for ends in runs if ends is not None] for runs in values]
+    if not all(known):
+        return Prose(f"{pair}: features of different widths have no distance.", "quiet")
+    names = ("between classes", "within a class")
+    series = [
+        around(name, [spread([ends[1 - i] for ends in runs]) for runs in known])
+        for i, name in enumerate(names)
+    ]
+    return figures.lines(
+        f"Kernel distance of {pair}",
+        "Curves that part show classes that are told apart across modalities; where both fall, modalities merely come nearer.",
+        "Mean squared distance under a Gaussian kernel of a feature of the one and a feature of the other modality, of two "
+        f"test samples of one class, and of different classes; features of length 1, at most {SAMPLES} samples. {band(series)}",
+        x,
+        series,
+        x_axis=option,
+        axis="kernel distance",
+        form=".3f",
+    )
+
+
+_DRAW: Mapping[str, Callable[[Summary, Place], list[Part]]] = {
     "modalities": _modalities,
     "ratio": _ratio,
     "complementarity": _complementarity,
+    "kernel-distance": _kernel_distance,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core import Method
@@ -48,6 +48,12 @@ class Range:
             raise ConfigError(f"The tuning space of {option} has no value: it is empty.")
         return cls(choices=values)
 
+    def with_value(self, own: Any) -> Range:
+        """These values and the method's own, which is tried first: zero has no logarithm, and a choice must be one."""
+        if self.choices:
+            return self if own in self.choices else replace(self, choices=(own, *self.choices))
+        return replace(self, log=self.log and own is not None and own > 0)
+
     @property
     def ends(self) -> tuple[Any, ...]:
         """Values that stand for all."""
@@ -67,7 +73,8 @@ def space(expression: str) -> dict[str, Range]:
     for option, of in found.items():
         for value in of.ends:
             _check(expression, option, value)
-    return found
+    own = options(expression)
+    return {option: of.with_value(own[option]) for option, of in found.items()}
 
 
 def _check(expression: str, option: str, value: Any) -> None:

@@ -45,6 +45,11 @@ class Line:
         return self.cells[0].data, self.cells[0].model
 
     @cached_property
+    def runs(self) -> tuple[str, ...]:
+        """Their keys: two rows with the same ones are the same runs under two names."""
+        return tuple(cell.key for cell in self.cells)
+
+    @cached_property
     def done(self) -> dict[int, Results]:
         """Results by seed."""
         pairs = zip(self.cells, self.records, strict=True)

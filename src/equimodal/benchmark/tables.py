@@ -56,10 +56,12 @@ def compared(summary: Summary, place: tuple[str, str]) -> list[Compared]:
     lines = summary.at(place)
     found = [_against(line, reference) for line in lines]
     tested = [f if line.kind != "alone" else None for f, line in zip(found, lines, strict=True)]
-    adjusted = statistics.holm([None if f is None else f.p for f in tested])
+    # Tuning may come back to the method's own options: two rows of the same runs are one test.
+    once = {line.runs: None if f is None else f.p for line, f in zip(lines, tested, strict=True)}
+    adjusted = dict(zip(once, statistics.holm(list(once.values())), strict=True))
     return [
-        Compared(line, one, p, _better(line, reference) if one is not None else None)
-        for line, one, p in zip(lines, tested, adjusted, strict=True)
+        Compared(line, one, adjusted[line.runs], _better(line, reference) if one else None)
+        for line, one in zip(lines, tested, strict=True)
     ]
 
 
@@ -82,21 +84,20 @@ def winner(lines: Sequence[Line]) -> Line | None:
     if len(rivals) < 2:
         return None
     best = max(rivals, key=lambda line: float(line.accuracy.mean()))
-    others = [line for line in rivals if line is not best and not _same_runs(line, best)]
+    others = [line for line in {x.runs: x for x in rivals}.values() if line.runs != best.runs]
     tests = [statistics.paired(best.of(s), o.of(s)) for o in others if (s := best.shared(o))]
     adjusted = statistics.holm([test.p for test in tests])
     sure = [p is not None and p < statistics.ALPHA for p in adjusted]
     return best if sure and all(sure) and len(sure) == len(others) else None
 
 
-def _same_runs(a: Line, b: Line) -> bool:
-    """Tuning may come back to the method's own options: then two rows are one."""
-    return [cell.key for cell in a.cells] == [cell.key for cell in b.cells]
+def _runs_of(line: Line | None) -> tuple[str, ...] | None:
+    return None if line is None else line.runs
 
 
 def comparison(summary: Summary, place: tuple[str, str], *, intervals: bool = True) -> Table:
     """The table of one data set and model, one row per method."""
-    best = winner(summary.at(place))
+    best = _runs_of(winner(summary.at(place)))
     columns = [
         Column("method"),
         Column("accuracy", note="test, %, mean ± sd over seeds"),
@@ -115,7 +116,9 @@ def comparison(summary: Summary, place: tuple[str, str], *, intervals: bool = Tr
     ]
     found = compared(summary, place)
     bounds = _intervals([one.line for one in found]) if intervals else [None] * len(found)
-    rows = [_row(one, one.line is best, bound) for one, bound in zip(found, bounds, strict=True)]
+    rows = [
+        _row(one, one.line.runs == best, bound) for one, bound in zip(found, bounds, strict=True)
+    ]
     return Table(columns, rows, _caption(summary, place))
 
 
@@ -133,13 +136,24 @@ def _row(one: Compared, strong: bool, interval: Cell | None) -> list[Raw | Cell]
         one.better,
         _spread(ratio, scale=1, digits=2),
         Cell(_median(line.walls), duration(_median(line.walls)) if line.walls else None),
-        Cell(len(line.done), f"{len(line.done)}/{len(line.cells)}"),
+        Cell(len(line.done), f"{len(line.done)}/{len(line.cells)}", note=_missing(line)),
     ]
 
 
 def _label(line: Line) -> Cell:
     """Rows that saw the test split say so."""
-    return Cell(line.label, f"{line.label} (selected on test)" if line.paper else line.label)
+    if not line.paper:
+        return Cell(line.label)
+    note = "the epoch was selected on the test split: not comparable with honest rows"
+    return Cell(line.label, f"{line.label} (selected on test)", note=note)
+
+
+def _missing(line: Line) -> str:
+    """Why a row has fewer runs than it should."""
+    failed = len(line.failed)
+    left = len(line.cells) - len(line.done) - failed
+    parts = [f"{n} {what}" for n, what in ((failed, "failed"), (left, "not finished")) if n]
+    return f"of {len(line.cells)} runs {' and '.join(parts)}" if parts else ""
 
 
 def _p(one: Compared) -> str:
@@ -191,7 +205,7 @@ def accuracies(summary: Summary) -> dict[str, dict[tuple[str, str], Line]]:
 def matrix(summary: Summary) -> Table:
     """Methods by data sets: accuracies alone."""
     places = summary.places
-    best = {place: winner(summary.at(place)) for place in places}
+    best = {place: _runs_of(winner(summary.at(place))) for place in places}
     stars = {
         (one.line.label, place): one.significant
         for place in places
@@ -203,10 +217,13 @@ def matrix(summary: Summary) -> Table:
         for place in places:
             line = lines.get(place)
             cell = (
-                Cell(None) if line is None else _spread(line.accuracy, strong=best[place] is line)
+                Cell(None)
+                if line is None
+                else _spread(line.accuracy, strong=line.runs == best[place])
             )
             text = f"{cell.text} *" if cell.text and stars.get((label, place)) else cell.text
-            row.append(Cell(cell.value, text, cell.strong))
+            note = "" if line is None else _missing(line)
+            row.append(Cell(cell.value, text, cell.strong, note))
         rows.append(row)
     columns = [Column("method"), *(Column(_place(place)) for place in places)]
     return Table(columns, rows, f"Accuracy, %; * differs from {summary.about['reference']}")
@@ -287,9 +304,17 @@ def _detectable(rows: Sequence[Compared], reference: Line | None) -> float | Non
 
 
 def failures(summary: Summary) -> Table:
-    """Cells that failed, and why."""
-    rows = [[cell.label, reason] for line in summary.lines for cell, reason in line.failed]
-    return Table([Column("run"), Column("why")], rows, "Runs that failed")
+    """Runs that failed, and why; seeds that failed alike share a line."""
+    seeds: dict[tuple[str, str, str], list[int]] = {}
+    for line in summary.lines:
+        for cell, reason in line.failed:
+            seeds.setdefault((line.label, _place(line.place), reason), []).append(cell.seed)
+    rows = [
+        [label, place, ", ".join(map(str, found)), reason]
+        for (label, place, reason), found in seeds.items()
+    ]
+    names = ("method", "data", "seeds", "why")
+    return Table([Column(name) for name in names], rows, "Runs that failed")
 
 
 def progress(summary: Summary) -> Table:

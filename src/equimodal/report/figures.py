@@ -191,8 +191,16 @@ def lines(
         drawn.update_layout(xaxis=_steps(x))
         if "%" in form:
             drawn.update_layout(yaxis_tickformat=".0%")
-        if level is not None:
-            drawn.add_hline(level, line={"width": 1, "dash": "dot", "color": "#888888"})
+        if level is not None:  # a curve, not a shape: what is marked must be in view
+            drawn.add_scatter(
+                name="level",
+                mode="lines",
+                x=[x[0], x[-1]],
+                y=[level, level],
+                line={"width": 1, "dash": "dot", "color": "#888888"},
+                hovertemplate="%{y:" + form + "}<extra></extra>",
+                showlegend=False,
+            )
         return drawn
 
     return Figure(title, see, how, _columns(x_axis or "x", x, series), draw)

@@ -1,12 +1,12 @@
-"""The tables of a page as LaTeX, for papers: booktabs, one table environment each."""
+"""The tables of a page as LaTeX, for papers: booktabs, one table environment each, with footnotes for notes on cells."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .page import Page, Side, Table
+from .page import Cell, Page, Side, Table
 
 __all__ = ["render", "table"]
 
@@ -44,12 +44,10 @@ def _tables(parts: Any) -> Iterator[Table]:
 
 
 def table(found: Table) -> str:
-    """A table alone."""
+    """A table alone; below it what is said of single cells, by letters, and of columns."""
     columns = "".join("r" if numeric else "l" for numeric in found.numeric())
-    rows = [
-        [rf"\textbf{{{_text(c.text)}}}" if c.strong else _text(c.text) for c in row]
-        for row in found.cells()
-    ]
+    notes = list(dict.fromkeys(c.note for row in found.cells() for c in row if c.note))
+    marks = {note: _letters(i) for i, note in enumerate(notes)}
     lines = [
         r"\begin{table}",
         r"\centering",
@@ -58,16 +56,39 @@ def table(found: Table) -> str:
         r"\toprule",
         _row([_text(column.name) for column in found.columns]),
         r"\midrule",
-        *map(_row, rows),
+        *(_row([_cell(cell, marks) for cell in row]) for row in found.cells()),
         r"\bottomrule",
         r"\end{tabular}",
+        *_footnotes(found, marks),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
 
 
+def _cell(cell: Cell, marks: Mapping[str, str]) -> str:
+    text = rf"\textbf{{{_text(cell.text)}}}" if cell.strong else _text(cell.text)
+    return text + (rf"\textsuperscript{{{marks[cell.note]}}}" if cell.note else "")
+
+
+def _footnotes(found: Table, marks: Mapping[str, str]) -> Iterator[str]:
+    said = [rf"\textsuperscript{{{mark}}}\,{_text(note)}." for note, mark in marks.items()]
+    columns = [f"{_text(c.name)}: {_text(c.note)}" for c in found.columns if c.note]
+    said += [f"{'; '.join(columns)}."] if columns else []
+    if said:
+        yield r"\par\smallskip"
+        yield rf"\begin{{minipage}}{{\linewidth}}\footnotesize {' '.join(said)}\end{{minipage}}"
+
+
+def _letters(number: int) -> str:
+    """a, b, ..., z, aa, ab, ..."""
+    rest, letter = divmod(number, 26)
+    return (_letters(rest - 1) if rest else "") + chr(ord("a") + letter)
+
+
 def _row(cells: list[str]) -> str:
-    return " & ".join(cells) + r" \\"
+    """What follows the end of a row is read as its option if it is a bracket or a star."""
+    guard = "{}" if cells[0].startswith(("[", "*")) else ""
+    return guard + " & ".join(cells) + r" \\"
 
 
 def _text(text: str | None) -> str:
