@@ -17,7 +17,7 @@ from equimodal.core import Balanced, Padded
 from equimodal.data import Arrays
 from equimodal.diagnostics import Curve, Diagnosis, own
 from equimodal.diagnostics.coalitions import plan
-from equimodal.diagnostics.robustness import RATES, STRENGTHS, chances, missing, selected
+from equimodal.diagnostics.robustness import RATES, STRENGTHS, chances, missing, others, selected
 from equimodal.diagnostics.spread import Spread
 
 
@@ -199,6 +199,14 @@ def test_the_input_of_another_sample_is_always_wrong() -> None:
     ).robustness
     assert values(theirs.wrong["a"]) == pytest.approx([1 - r for r in RATES])
     assert theirs.samples == 40
+
+
+def test_others_have_the_modality_too() -> None:
+    there = np.arange(50) % 3 > 0
+    whose = others(there, np.random.default_rng(0))
+    assert there[whose[there]].all() and (whose != np.arange(50))[there].all()
+    assert sorted(whose.tolist()) == list(range(50))
+    assert (whose == np.arange(50))[~there].all()
 
 
 # Inputs.

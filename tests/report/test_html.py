@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from equimodal.report.figures import Series, bars, lines, matrix, points
+from equimodal.report.figures import Series, bars, lines, matrix, plane, points
 from equimodal.report.page import (
     Cell,
     Code,
@@ -43,6 +43,7 @@ def page() -> Page:
     drawn += [
         lines(BAD, BAD, BAD, [1.0, 2.0, 3.0], series(), x_axis=BAD, axis=BAD),
         matrix(BAD, BAD, BAD, NAMES, NAMES, [[0.1, 0.2, None]] * 3),
+        plane(BAD, BAD, BAD, [0.0, 1.0, 2.0], [0.0, 1.0, 0.0], NAMES, NAMES),
     ]
     table = Table(
         [Column(BAD, note=BAD), Column("n", "{:.1%}")],
@@ -111,7 +112,7 @@ def test_names_are_text(elements: Elements) -> None:
 def test_names_are_text_in_figures(elements: Elements) -> None:
     """Plotly reads tags in what it shows; what the reader takes away is the name itself."""
     drawn = [json.loads(text) for kind, text in elements.scripts if kind == "application/json"]
-    assert len(drawn) == 5
+    assert len(drawn) == 6
     for one in drawn:
         said = json.dumps(one["spec"])
         assert "<img" not in said and "<script" not in said

@@ -1,4 +1,4 @@
-"""Figures that hold for any report: series as bars or points with intervals, lines, and matrices.
+"""Figures that hold for any report: series as bars or points with intervals, lines, matrices, and maps.
 
 Colours are those of Okabe and Ito ("Color Universal Design", 2008), which people see apart whatever their colour vision;
 a series differs in its marker, dash or pattern as well, so that print in black and white is enough.
@@ -13,7 +13,7 @@ from typing import Any
 
 from .page import Data, Figure, Raw
 
-__all__ = ["COLOURS", "Series", "bars", "lines", "matrix", "points"]
+__all__ = ["COLOURS", "Series", "bars", "lines", "matrix", "plane", "points"]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
@@ -262,6 +262,80 @@ def matrix(
     return Figure(title, see, how, data, draw)
 
 
+def plane(
+    title: str,
+    see: str,
+    how: str,
+    x: Sequence[float],
+    y: Sequence[float],
+    colour: Sequence[str],
+    marker: Sequence[str],
+) -> Figure:
+    """Points in a plane whose axes mean nothing, a colour per class and a marker per modality.
+
+    Colours are there for `MOST_COLOURS` classes, the second half of them with hollow markers; the points of the rarer
+    ones are grey.
+
+    Args:
+        title, see, how: as in `Figure`.
+        x, y: N positions.
+        colour, marker: [N] names of what a point's colour and its marker stand for.
+    """
+    data: Data = {"x": list(x), "y": list(y), "class": list(colour), "modality": list(marker)}
+
+    def draw() -> Any:
+        import plotly.graph_objects as go
+
+        drawn = go.Figure()
+        markers = {name: _of(_MARKERS, i) for i, name in enumerate(dict.fromkeys(marker))}
+        for i, (name, rows) in enumerate(_coloured(colour)):
+            hollow = "-open" if i >= len(COLOURS) else ""
+            drawn.add_scatter(
+                name=name,
+                mode="markers",
+                x=[x[k] for k in rows],
+                y=[y[k] for k in rows],
+                marker={
+                    "symbol": [markers[marker[k]] + hollow for k in rows],
+                    "size": 6,
+                    "opacity": 0.8,
+                    "color": _colour(i) if i < MOST_COLOURS else _GREY,
+                },
+                customdata=[f"{marker[k]}: {colour[k]}" for k in rows],
+                hovertemplate="%{customdata}<extra></extra>",
+            )
+        for name, symbol in markers.items() if len(markers) > 1 else ():
+            drawn.add_scatter(
+                name=name,
+                mode="markers",
+                x=[None],
+                y=[None],
+                marker={"symbol": symbol, "size": 8, "color": _GREY},
+                hoverinfo="skip",
+            )
+        bare = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": ""}
+        drawn.update_layout(
+            height=460, xaxis=bare, yaxis={**bare, "scaleanchor": "x"}, hovermode="closest"
+        )
+        return drawn
+
+    return Figure(title, see, how, data, draw)
+
+
+MOST_COLOURS = 2 * len(COLOURS)
+_GREY = "#8a8a8a"
+
+
+def _coloured(names: Sequence[str]) -> list[tuple[str, list[int]]]:
+    """The rows of each name, in alphabetical order; where there are too many, of all but the most frequent together."""
+    rows: dict[str, list[int]] = {}
+    for k, name in enumerate(names):
+        rows.setdefault(name, []).append(k)
+    frequent = sorted(rows, key=lambda name: -len(rows[name]))[:MOST_COLOURS]
+    rest = [k for name, of in rows.items() if name not in frequent for k in of]
+    return [*((n, rows[n]) for n in sorted(frequent)), *([("other classes", rest)] if rest else [])]
+
+
 _DIVERGING = [[0, "#d55e00"], [0.5, "#f4f4f0"], [1, "#0072b2"]]
 
 
@@ -300,6 +374,7 @@ def _steps(x: Sequence[float] | Sequence[str]) -> dict[str, Any]:
 
 def _band(drawn: Any, x: Sequence[float] | Sequence[str], one: Series, colour: str) -> None:
     drawn.add_scatter(
+        mode="lines",
         x=[*x, *reversed(x)],
         y=[*one.high, *reversed(one.low)],
         fill="toself",

@@ -10,8 +10,10 @@ from ..page import Page
 from .about import provenance, settings
 from .diagnosis import potential
 from .front import front, together
+from .geometry import geometry
 from .information import information
 from .record import Record, read_all
+from .robustness import robustness
 from .samples import samples
 from .training import training
 from .use import use
@@ -26,7 +28,8 @@ def of_runs(runs: Sequence[Record], *, show: int = 8) -> Page:
         runs: one or more; those of one modality are the ceilings of those that have several.
         show: how many test samples are shown; 0: none, and the data are not read.
     """
-    sections = [front(runs), use(runs), potential(runs), information(runs), training(runs)]
+    sections = [front(runs), use(runs), potential(runs), information(runs)]
+    sections += [geometry(runs), robustness(runs), training(runs)]
     if show:
         sections.append(samples(runs, show))
     sections += [settings(runs), provenance(runs)]

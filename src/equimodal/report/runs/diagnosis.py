@@ -12,7 +12,15 @@ from .front import together
 from .intervals import Interval
 from .record import Record
 
-__all__ = ["decomposition", "potential", "use_figures"]
+__all__ = [
+    "by_run",
+    "decomposition",
+    "diagnosed",
+    "names_of",
+    "potential",
+    "series_of",
+    "use_figures",
+]
 
 Values = Mapping[str, Any]
 
@@ -84,9 +92,9 @@ def _by_modality(
     axis: str,
 ) -> Figure:
     """A row per modality and run, a marker per figure."""
-    rows = [(name, run) for name in _names(runs) for run in runs if name in run.modalities]
+    rows = [(name, run) for name in names_of(runs) for run in runs if name in run.modalities]
     labels = [f"{name} · {run.name}" if len(runs) > 1 else name for name, run in rows]
-    series = [_series(what, [of(run, name) for name, run in rows]) for what, of in wanted.items()]
+    series = [series_of(what, [of(run, name) for name, run in rows]) for what, of in wanted.items()]
     kept = [one for one in series if any(value is not None for value in one.values)]
     return points(title, see, how, labels, kept, axis=axis)
 
@@ -96,9 +104,9 @@ def use_figures(runs: Sequence[Record]) -> list[Any]:
     shown = diagnosed(runs)
     if not shown:
         return []
-    names = _names(shown)
+    names = names_of(shown)
     shares = [
-        _by_run(f"Shapley values of {what}", _SHAPLEY, f"{_MEAN} of {what} {_ORDERS}",
+        by_run(f"Shapley values of {what}", _SHAPLEY, f"{_MEAN} of {what} {_ORDERS}",
                 shown, [(m, partial(_share, m, key)) for m in names], axis, form)
         for what, key, axis, form in (
             ("accuracy", "shapley_accuracy", "accuracy", ".1%"),
@@ -123,7 +131,7 @@ def use_figures(runs: Sequence[Record]) -> list[Any]:
             },
             "points of accuracy",
         ),
-        _by_run(
+        by_run(
             "Interactions",
             "Above zero: together they give more than the sum of what each gives; below: they overlap.",
             "Shapley interaction of accuracy of each pair, with 95% bootstrap intervals.",
@@ -148,7 +156,7 @@ def _subsets(runs: Sequence[Record]) -> Figure:
         )
     )
     rows = [(" + ".join(group), partial(_subset, group)) for group in groups]
-    return _by_run(
+    return by_run(
         "Every subset of modalities",
         "What a modality adds is the step from a set without it to the set with it.",
         f"Test accuracy of the model when it sees these modalities only; {_absence(runs)}; 95% bootstrap intervals.",
@@ -159,7 +167,7 @@ def _subsets(runs: Sequence[Record]) -> Figure:
     )
 
 
-def _by_run(
+def by_run(
     title: str,
     see: str,
     how: str,
@@ -167,10 +175,12 @@ def _by_run(
     rows: Sequence[tuple[str, Callable[[Record], Values | None]]],
     axis: str,
     form: str,
+    limits: tuple[float, float] | None = None,
 ) -> Figure:
     """A row per category, a marker per run."""
-    series = [_series(run.name, [of(run) for _, of in rows]) for run in runs]
-    return points(title, see, how, [label for label, _ in rows], series, axis=axis, form=form)
+    series = [series_of(run.name, [of(run) for _, of in rows]) for run in runs]
+    labels = [label for label, _ in rows]
+    return points(title, see, how, labels, series, axis=axis, form=form, limits=limits)
 
 
 def _by_class(run: Record, several: bool) -> Figure:
@@ -208,7 +218,7 @@ def decomposition(runs: Sequence[Record]) -> list[Figure]:
         ):  # fmt: skip
             rows.append((where + label, partial(_part, parts, (a, b), key)))
     return [
-        _by_run(
+        by_run(
             "Redundant, unique, synergistic",
             "Unique information is what balancing can protect; what is redundant the other modality says as well.",
             "Partial information decomposition of the class over the modalities' predicted classes, with 95% bootstrap "
@@ -224,7 +234,8 @@ def decomposition(runs: Sequence[Record]) -> list[Figure]:
 # Values.
 
 
-def _series(name: str, found: Sequence[Values | None]) -> Series:
+def series_of(name: str, found: Sequence[Values | None]) -> Series:
+    """Intervals as they stand in a diagnosis, under one name."""
     known = [None if values is None else Interval(**values) for values in found]
     return Series(
         name,
@@ -234,7 +245,8 @@ def _series(name: str, found: Sequence[Values | None]) -> Series:
     )
 
 
-def _names(runs: Sequence[Record]) -> list[str]:
+def names_of(runs: Sequence[Record]) -> list[str]:
+    """The modalities of all runs."""
     return list(dict.fromkeys(name for run in runs for name in run.modalities))
 
 
