@@ -39,6 +39,7 @@ def bench(
     ] = None,
     data: Annotated[list[str] | None, Many] = None,
     seeds: Annotated[str | None, Parameter(show_default="0-4")] = None,
+    resplits: Annotated[int | None, Parameter(validator=Number(gte=1), show_default="none")] = None,
     reference: Annotated[str | None, Parameter(show_default="the first method")] = None,
     tune: Annotated[int | None, Parameter(validator=Number(gte=0), show_default="0")] = None,
     fixed: Annotated[bool | None, Parameter(negative="--no-fixed", show_default="yes")] = None,
@@ -64,11 +65,12 @@ def bench(
         methods: by their expressions, "mla() @ shared()" with a head, or "all"
         data: data sets by their expressions
         seeds: such as 0-4 or 0,1,7
+        resplits: instead of seeds: so many, each with a train-test split of its own; for sets that have no official one
         reference: method that the others are compared with
         tune: trials for every method over its own space, on validation alone; adds a tuned row for each
         fixed: rows with the methods' own options
         alone: each modality alone as well
-        recipe: a table of a paper, such as ibml-table2
+        recipe: a table or figure of a paper, such as ibml-table2 or infobridge-figure1
         out: folder of the bench
         jobs: runs at a time, each with one thread
         on: where runs are trained
@@ -88,6 +90,7 @@ def bench(
     said: dict[str, Any] = {
         "methods": "all" if methods in (["all"], None) else methods,
         "data": data, "seeds": seeds, "reference": reference, "tune": tune, "fixed": fixed, "alone": alone,
+        "resplits": resplits,
     }  # fmt: skip
     if methods is None and (file is not None or recipe is not None):
         del said["methods"]
@@ -111,6 +114,8 @@ def _grid(file: Path | None, recipe: str | None, said: dict[str, Any], options: 
         from ..benchmark.recipes import recipe as read
 
         values, source = read(recipe), f"recipe {recipe}"
+    if "resplits" in said:
+        values = {name: value for name, value in values.items() if name != "seeds"}
     values = {**values, **said}
     values["settings"] = {**values.get("settings", {}), **options.said()}
     return Grid.of(values, source)
@@ -182,12 +187,12 @@ def _tables(store: Store) -> None:
 
     summary = Summary.read(store)
     for place in summary.places:
-        found = tables.comparison(summary, place, intervals=len(summary.lines) <= INTERVALS)
+        found = tables.comparison(summary, place, bounded=len(summary.lines) <= INTERVALS)
         print_text(found.caption)
         _print(found)
     for text in tables.remarks(summary):
         print_text(text)
-    print_text(tables.NOTES)
+    print_text(tables.notes(summary))
     _say_failures(summary)
 
 
