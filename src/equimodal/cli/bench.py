@@ -47,7 +47,9 @@ def bench(
     recipe: str | None = None,
     out: Annotated[Path | None, Parameter(show_default="runs/bench-NAME")] = None,
     jobs: Annotated[int, Parameter(name="--jobs", validator=Number(gte=1))] = 1,
-    on: Literal["local", "slurm"] = "local",
+    on: Literal["local", "slurm", "ray"] = "local",
+    address: Annotated[str | None, Parameter(show_default="starts Ray here")] = None,
+    gpus: Annotated[float, Parameter(validator=Number(gte=0))] = 0,
     only: Annotated[list[str] | None, Many] = None,
     retry_failed: Annotated[bool, Flag] = False,
     status: Annotated[bool, Flag] = False,
@@ -74,6 +76,8 @@ def bench(
         out: folder of the bench
         jobs: runs at a time, each with one thread
         on: where runs are trained
+        address: of a Ray cluster, such as auto or HOST:6379
+        gpus: of each run on Ray; 0.25 lets four share one
         only: run only those whose name has one of these texts
         retry_failed: try again what failed
         status: say how far the bench is, and run nothing
@@ -96,7 +100,7 @@ def bench(
         del said["methods"]
     grid = _grid(file, recipe, {k: v for k, v in said.items() if v is not None}, options)
     folder = out or _default(file, recipe, data)
-    store = _run(grid, folder, _executor(on, jobs), only or [], retry_failed)
+    store = _run(grid, folder, _executor(on, jobs, address, gpus), only or [], retry_failed)
     _tables(store)
     print_text(f"Bench: {folder}")
 
@@ -133,7 +137,13 @@ def _default(file: Path | None, recipe: str | None, data: Sequence[str] | None) 
     return Path("runs") / f"bench-{plain(name.removeprefix('bench-'))[:80]}"
 
 
-def _executor(on: str, jobs: int) -> Executor:
+def _executor(on: str, jobs: int, address: str | None, gpus: float) -> Executor:
+    if on != "ray" and (address is not None or gpus):
+        raise ConfigError("--address and --gpus are for --on ray.")
+    if on == "ray":
+        from ..benchmark.on_ray import OnRay
+
+        return OnRay(address, jobs, {"num_cpus": 1, "num_gpus": gpus})
     if on == "slurm":
         from ..benchmark.on_slurm import OnSlurm
 
