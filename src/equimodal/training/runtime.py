@@ -131,7 +131,7 @@ class _Alone:
         return contextlib.nullcontext()
 
     def backward(self, loss: Tensor, **options: Any) -> None:
-        loss.backward(**options)  # type: ignore[no-untyped-call]
+        loss.backward(**options)
 
 
 def _fabric(settings: Settings, world: int) -> Any:
