@@ -69,7 +69,7 @@ def main() -> None:
         summary = Summary.read(store)
         read = time.process_time() - cpu
         rows = [
-            tables.comparison(summary, place, intervals=arguments.intervals).rows
+            tables.comparison(summary, place, bounded=arguments.intervals).rows
             for place in summary.places
         ]
         cpu = time.process_time() - cpu

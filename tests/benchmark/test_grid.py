@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from equimodal.benchmark import recipes
+from equimodal.benchmark.cell import key_of
 from equimodal.benchmark.grid import Grid, seeds_of
 from equimodal.benchmark.plan import Plan, cells_of, refusals
 from equimodal.core import Method
 from equimodal.core.expression import build
 from equimodal.errors import ConfigError
 from equimodal.methods import BY_NAME
+from equimodal.training.settings import Settings
 
 TINY = {"data": "synthetic", "methods": ["joint()", "ibml()"], "settings": {"epochs": 2}}
 
@@ -37,6 +39,9 @@ def test_seeds() -> None:
         ({"methods": [{"head": "sum()"}]}, "lacks 'method'"),
         ({"figures": ["ratios"]}, "no figure 'ratios': did you mean 'ratio'"),
         ({"figures": ["complementarity"]}, "name it in 'against'"),
+        ({"resplits": 3, "seeds": "0-2"}, "leave out 'seeds'"),
+        ({"resplits": 3, "tune": 2}, "test samples of another"),
+        ({"resplits": "3"}, "a whole number"),
         ({"against": "infobridge.alpha"}, "two methods at least that differ in it"),
     ],
 )
@@ -68,6 +73,28 @@ def test_cells_are_keyed_by_what_they_depend_on() -> None:
     assert not again & {c.key for c in cells_of(refusals(Plan(other))[0], grid.seeds)}
     neutral = Grid.of({**TINY, "settings": {"epochs": 2, "threads": 2}}, "b.toml")
     assert {c.key for c in cells_of(refusals(Plan(neutral))[0], grid.seeds)} == again
+
+
+def test_settings_that_came_later_leave_keys_as_they_were() -> None:
+    assert key_of({"lr": 0.1, "split_seed": None}, "f") == key_of({"lr": 0.1}, "f")
+    assert key_of({"lr": 0.1, "split_seed": 0}, "f") != key_of({"lr": 0.1}, "f")
+
+
+def test_every_seed_may_have_a_split_of_its_own() -> None:
+    values = {"data": "digits3d(modalities=('image',))", "methods": ["joint()"], "resplits": 3}
+    plan = Plan(Grid.of({**values, "alone": False}, "b.toml"))
+    rows, wrong = refusals(plan)
+    assert not wrong
+    cells = cells_of(rows, plan.grid.seeds)
+    assert [(c.seed, c.settings["split_seed"]) for c in cells] == [(0, 0), (1, 1), (2, 2)]
+    assert len({c.fingerprint for c in cells}) == 3
+    data = [plan.shelf.get(Settings(**c.settings)) for c in cells]
+    assert len({s.test.targets.numpy().tobytes() for s in data}) == 3
+    assert plan.sizes(plan.grid.data[0]) == (1797 - len(data[0].test), len(data[0].test))
+    _, wrong = refusals(Plan(Grid.of({**values, "data": "synthetic"}, "b.toml")))
+    assert wrong == [
+        "synthetic: synthetic has a split of its own: leave out split_seed, or 'resplits' in a bench."
+    ]
 
 
 @pytest.mark.parametrize("name", recipes.names())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from scipy import stats
 
 from equimodal.benchmark import published, tables
+from equimodal.benchmark.grid import Grid
 from equimodal.benchmark.local import Local
 from equimodal.benchmark.page import of_bench
 from equimodal.benchmark.run import Choice, bench
@@ -91,6 +94,30 @@ def test_tables(done: Store) -> None:
     assert "No method is shown to be better than joint()" in text or "Shown to be better" in text
     assert r"\toprule" in text
     assert len(tables.csv_text(summary).splitlines()) == 1 + summary.total
+
+
+def test_resplits_are_compared_by_the_corrected_test(tmp_path: Path) -> None:
+    fast = {"name": "fast", "method": "joint()", "lr": 0.05}
+    image = {"name": "digits", "data": "digits3d", "modalities": ["image"]}
+    values = {"data": [image], "methods": ["joint()", fast], "alone": False, "resplits": 3}
+    settings = {"epochs": 1, "probe": False, "schedule": "none"}
+    made = Grid.of({**values, "settings": settings}, "b.toml")
+    summary = Summary.read(bench(made, tmp_path / "b", executor=Here()))
+    place = summary.places[0]
+    assert summary.split_of(place) == (539, 1258)
+    joint, other = summary.at(place)
+    d = other.accuracy - joint.accuracy
+    t = d.mean() / (d.std(ddof=1) * math.sqrt(1 / 3 + 539 / 1258))
+    found = tables.compared(summary, place)[1]
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(t), 2))
+    mean, half = joint.accuracy.mean(), stats.t.ppf(0.975, 2) * joint.accuracy.std(ddof=1)
+    half *= math.sqrt(1 / 3 + 539 / 1258)
+    interval = tables.intervals(summary, place, [joint])[0]
+    assert (interval.low, interval.high) == pytest.approx((mean - half, mean + half))
+    text = markdown.render(of_bench(summary))
+    assert (
+        "corrected resampled t-test over splits" in text and "paired t-test over seeds" not in text
+    )
 
 
 def test_one_seed_claims_nothing(tmp_path: Path) -> None:

@@ -81,3 +81,22 @@ def test_one_process_agrees_with_itself() -> None:
     first = torch.rand(2)
     runtime.seed(3)
     assert torch.equal(torch.rand(2), first)
+
+
+def test_one_process_in_32_bits_does_what_fabric_does() -> None:
+    fabric = pytest.importorskip("lightning_fabric")
+    theirs = fabric.Fabric(accelerator="cpu", devices=1, precision="32-true")
+    ours = Runtime(Settings(data="synthetic", device="cpu"))
+    assert not isinstance(ours.fabric, fabric.Fabric)
+    assert ours.device == theirs.device
+    found = []
+    for runtime in (ours, theirs):
+        weight = torch.linspace(-1, 1, 6).requires_grad_()
+        with runtime.autocast():
+            loss = (weight.sigmoid() * weight).sum()
+        runtime.backward(loss, retain_graph=True)
+        runtime.backward(loss)
+        assert weight.grad is not None
+        found.append((loss.dtype, weight.grad))
+    assert found[0][0] == found[1][0]
+    assert torch.equal(found[0][1], found[1][1])

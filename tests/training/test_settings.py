@@ -33,7 +33,16 @@ def test_a_file_says_the_same(tmp_path: Path) -> None:
 
 def test_every_default_is_written_out() -> None:
     written = tomllib.loads(Settings(data="digits3d").to_toml())
-    left_out = {"data_root", "modalities", "head", "clip", "patience", "val_fraction", "threads"}
+    left_out = {
+        "data_root",
+        "modalities",
+        "head",
+        "clip",
+        "patience",
+        "val_fraction",
+        "threads",
+        "split_seed",
+    }
     assert set(written) == set(Settings.model_fields) - left_out
     assert (written["epochs"], written["method"]) == (20, "ibml()")
 

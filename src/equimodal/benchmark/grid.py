@@ -16,7 +16,7 @@ __all__ = ["FIGURES", "Grid", "Part", "seeds_of"]
 
 KNOWN = (
     "title", "methods", "data", "models", "seeds", "reference", "alone", "fixed", "tune", "settings", "figures",
-    "against",
+    "against", "resplits",
 )  # fmt: skip
 
 FIGURES = {"modalities": False, "ratio": False, "complementarity": True, "kernel-distance": True}
@@ -47,6 +47,7 @@ class Grid:
         settings: of every run.
         title: of the report.
         figures: of `FIGURES`, that the report shows as well.
+        resplits: whether every seed has a split of its own into train and test, for data sets that have no official one.
         against: the option that figures are drawn against, such as ``"infobridge.alpha"``.
 
     Raises:
@@ -65,6 +66,7 @@ class Grid:
     title: str = ""
     figures: tuple[str, ...] = ()
     against: str | None = None
+    resplits: bool = False
 
     def __post_init__(self) -> None:
         for what, parts in (
@@ -85,6 +87,10 @@ class Grid:
             )
         if not self.fixed and not self.tune:
             raise ConfigError("Without rows of fixed options say how many trials to tune with.")
+        if self.resplits and self.tune:
+            raise ConfigError(
+                "Tuning on one split would see test samples of another: leave out 'tune' or 'resplits'."
+            )
         self._refuse_figures()
 
     def _refuse_figures(self) -> None:
@@ -122,11 +128,15 @@ class Grid:
                     f"{source}: there is no {name!r} in a bench: {nearest(name, KNOWN)}"
                 )
         try:
+            resplits = _count(values.get("resplits", 0), "resplits")
+            if resplits and "seeds" in values:
+                raise ConfigError("'resplits' says how many seeds there are: leave out 'seeds'.")
             return cls(
                 methods=_methods(values.get("methods", "all")),
                 data=_parts(values.get("data", ()), "data", "data"),
                 models=_parts(values.get("models", ({"name": ""},)), "models", "head"),
-                seeds=seeds_of(values.get("seeds", "0-4")),
+                seeds=tuple(range(resplits)) or seeds_of(values.get("seeds", "0-4")),
+                resplits=resplits > 0,
                 reference=values.get("reference"),
                 alone=bool(values.get("alone", True)),
                 fixed=bool(values.get("fixed", True)),
@@ -151,6 +161,12 @@ class Grid:
     def only(self, **changes: Any) -> Grid:
         """This grid with other values."""
         return replace(self, **changes)
+
+
+def _count(value: object, what: str) -> int:
+    if type(value) is not int or value < 0:
+        raise ConfigError(f"'{what}' must be a whole number; here it is {value!r}.")
+    return value
 
 
 def seeds_of(value: object) -> tuple[int, ...]:

@@ -43,7 +43,7 @@ def _front(summary: Summary) -> Section:
         Prose(text, "lead" if i == 0 else "") for i, text in enumerate(_lead(summary))
     ]
     parts += [tables.matrix(summary), Points([(text, "") for text in tables.remarks(summary)])]
-    return Section("Overview", [*parts, Prose(tables.NOTES, "quiet")])
+    return Section("Overview", [*parts, Prose(tables.notes(summary), "quiet")])
 
 
 def _lead(summary: Summary) -> list[str]:
@@ -64,20 +64,22 @@ def _place(summary: Summary, place: tuple[str, str]) -> Section:
     parts: list[Any] = [tables.comparison(summary, place)]
     if lines:
         parts += drawn(summary, place)
-        parts += [_intervals(lines), _cost(lines), *_curves(summary, place)]
+        parts += [_intervals(summary, place, lines), _cost(lines), *_curves(summary, place)]
         parts.append(tables.modalities(summary, place))
     return Section(" on ".join(p for p in place if p), parts)
 
 
-def _intervals(lines: Sequence[Line]) -> Figure:
-    found = statistics.bootstraps([line.right(list(line.done)) for line in lines])
+def _intervals(summary: Summary, place: tuple[str, str], lines: Sequence[Line]) -> Figure:
+    found = tables.intervals(summary, place, lines)
     series = Series(
         "accuracy", [i.value for i in found], [i.low for i in found], [i.high for i in found]
     )
     return figures.points(
         "Accuracy with its 95% interval",
         "Intervals that overlap do not mean that two methods are alike: the table compares them seed by seed.",
-        "Bootstrap over seeds and test samples together.",
+        "Bootstrap over seeds and test samples together."
+        if summary.split_of(place) is None
+        else "Over splits, with the variance of Nadeau and Bengio.",
         [line.label for line in lines],
         [series],
         axis="test accuracy",

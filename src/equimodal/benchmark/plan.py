@@ -20,7 +20,13 @@ __all__ = ["Plan", "Row", "cells_of", "refusals"]
 
 @dataclass(frozen=True)
 class Row:
-    """All runs of one row of a table but for their seed."""
+    """All runs of one row of a table but for their seed.
+
+    Attributes:
+        kind, label, data, model, settings: as those of its cells.
+        fingerprint: of the data.
+        resplit: where every seed has a split of its own, the fingerprint of each seed's data.
+    """
 
     kind: Kind
     label: str
@@ -28,14 +34,15 @@ class Row:
     model: str
     settings: Settings
     fingerprint: str
+    resplit: Mapping[int, str] = field(default_factory=dict)
 
     def cell(self, seed: int) -> Cell:
         """The run of one seed."""
-        values: dict[str, Any] = json.loads(self.settings.changed(seed=seed).model_dump_json())
-        key = key_of(values, self.fingerprint)
-        return Cell(
-            key, self.kind, self.label, self.data, self.model, seed, values, self.fingerprint
-        )
+        changes = {"seed": seed, **({"split_seed": seed} if self.resplit else {})}
+        values: dict[str, Any] = json.loads(self.settings.changed(**changes).model_dump_json())
+        data = self.resplit.get(seed, self.fingerprint)
+        key = key_of(values, data)
+        return Cell(key, self.kind, self.label, self.data, self.model, seed, values, data)
 
 
 @dataclass
@@ -47,7 +54,7 @@ class Plan:
     """
 
     grid: Grid
-    shelf: Shelf = field(default_factory=lambda: Shelf(16))
+    shelf: Shelf = field(default_factory=lambda: Shelf(64))
 
     def alone(self, data: Part, model: Part) -> Iterator[Row]:
         """Each modality by itself."""
@@ -68,7 +75,26 @@ class Plan:
         except EquimodalError as error:
             on = f" on {model.label}" if model.label else ""
             raise ConfigError(f"{method.label}{on}, {data.label}: {error}") from None
-        return Row(kind, method.label, data.label, model.label, resolved, splits.fingerprint)
+        return Row(
+            kind,
+            method.label,
+            data.label,
+            model.label,
+            resolved,
+            splits.fingerprint,
+            self._resplit(settings),
+        )
+
+    def _resplit(self, settings: Settings) -> dict[int, str]:
+        seeds = self.grid.seeds if self.grid.resplits else ()
+        return {
+            seed: self.shelf.get(settings.changed(split_seed=seed)).fingerprint for seed in seeds
+        }
+
+    def sizes(self, data: Part) -> tuple[int, int]:
+        """Samples that are not test samples, and those that are."""
+        splits = self.splits(data)
+        return len(splits.train) + len(splits.val), len(splits.test)
 
     def splits(self, data: Part) -> Splits:
         """A data set with all its modalities."""
@@ -79,6 +105,8 @@ class Plan:
 
     def _settings(self, method: Part, data: Part, model: Part) -> Settings:
         found: dict[str, Any] = {"threads": 1}
+        if self.grid.resplits:
+            found["split_seed"] = self.grid.seeds[0]
         for part in (self.grid.settings, data.settings, model.settings, method.settings):
             encoders = {**found.get("encoders", {}), **part.get("encoders", {})}
             found = {**found, **part, **({"encoders": encoders} if encoders else {})}

@@ -86,7 +86,7 @@ def bench(
                 else wrong[0]
             )
         work = _Work(store, executor or Local(), choice, watcher)
-        about = _about(grid)
+        about = _about(grid, plan)
         fixed = rows if grid.fixed else [row for row in rows if row.kind == "alone"]
         cells = cells_of(fixed, grid.seeds)
         store.write_plan(cells, about)
@@ -100,7 +100,7 @@ def bench(
     return store
 
 
-def _about(grid: Grid) -> dict[str, Any]:
+def _about(grid: Grid, plan: Plan) -> dict[str, Any]:
     return {
         "title": grid.title,
         "reference": grid.compared_with,
@@ -108,6 +108,7 @@ def _about(grid: Grid) -> dict[str, Any]:
         "tune": grid.tune,
         "figures": list(grid.figures),
         "against": grid.against,
+        "resplits": {d.label: plan.sizes(d) for d in grid.data} if grid.resplits else {},
     }
 
 

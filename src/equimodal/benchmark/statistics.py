@@ -32,6 +32,7 @@ __all__ = [
     "bootstrap",
     "bootstraps",
     "corrected",
+    "corrected_interval",
     "detectable",
     "friedman",
     "holm",
@@ -137,6 +138,21 @@ def corrected(a: ArrayLike, b: ArrayLike, test: int, train: int) -> Paired:
     """
     d = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     return _t(d, 1 / len(d) + test / train, "one split: no test is possible, and none is claimed")
+
+
+def corrected_interval(values: ArrayLike, test: int, train: int) -> Interval:
+    """Mean over splits with its 95% interval by the variance of Nadeau and Bengio; of one split without ends (nan).
+
+    Args:
+        values: [S], one per split into train and test.
+        test, train: samples in each part.
+    """
+    found = np.asarray(values, dtype=float)
+    n, mean = len(found), float(found.mean())
+    if n < 2:
+        return Interval(mean, math.nan, math.nan)
+    half = stats.t.ppf(1 - ALPHA / 2, n - 1) * found.std(ddof=1) * math.sqrt(1 / n + test / train)
+    return Interval(mean, float(mean - half), float(mean + half))
 
 
 def _t(d: Floats, factor: float, alone: str) -> Paired:

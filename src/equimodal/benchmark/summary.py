@@ -144,6 +144,11 @@ class Summary:
         found = [x for x in self.at(place) if x.label in (wanted, f"{wanted} tuned")]
         return found[0] if found else None
 
+    def split_of(self, place: tuple[str, str]) -> tuple[int, int] | None:
+        """Samples in test and elsewhere, where every seed has a split of its own; else None."""
+        sizes = self.about.get("resplits", {}).get(place[0])
+        return None if sizes is None else (sizes[1], sizes[0])
+
     @property
     def finished(self) -> int:
         return sum(len(line.done) for line in self.lines)

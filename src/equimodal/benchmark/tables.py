@@ -16,24 +16,34 @@ from .summary import Line, Summary
 from .watch import duration
 
 __all__ = [
-    "NOTES",
     "accuracies",
     "compared",
     "comparison",
     "csv_text",
     "failures",
+    "intervals",
     "matrix",
     "modalities",
+    "notes",
     "progress",
     "remarks",
 ]
 
-NOTES = (
-    "Accuracy on the test split in percent, mean ± standard deviation over seeds. The 95% interval is a bootstrap over "
-    "seeds and test samples together. p: paired t-test over seeds against the reference, after Holm's correction over "
-    "all rows of the table; * below 0.05. d: mean difference over the standard deviation of the differences (Hedges). P(better): share of all pairs of runs "
-    "in which the row beats the reference. Bold: the best row, where it differs from every other method after Holm."
-)
+
+def notes(summary: Summary) -> str:
+    """What the figures of the tables are."""
+    if summary.about.get("resplits"):
+        over, interval = "splits", "is that of the corrected resampled t-test"
+        test = "corrected resampled t-test over splits (Nadeau and Bengio)"
+    else:
+        over, interval = "seeds", "is a bootstrap over seeds and test samples together"
+        test = "paired t-test over seeds"
+    return (
+        f"Accuracy on the test split in percent, mean ± standard deviation over {over}. The 95% interval {interval}. "
+        f"p: {test} against the reference, after Holm's correction over all rows of the table; * below 0.05. d: mean "
+        "difference over the standard deviation of the differences (Hedges). P(better): share of all pairs of runs in "
+        "which the row beats the reference. Bold: the best row, where it differs from every other method after Holm."
+    )
 
 
 @dataclass(frozen=True)
@@ -52,9 +62,9 @@ class Compared:
 
 def compared(summary: Summary, place: tuple[str, str]) -> list[Compared]:
     """Every row of a data set and model against the reference, over the seeds that both have."""
-    reference = summary.reference(place)
+    reference, split = summary.reference(place), summary.split_of(place)
     lines = summary.at(place)
-    found = [_against(line, reference) for line in lines]
+    found = [_against(line, reference, split) for line in lines]
     tested = [f if line.kind != "alone" else None for f, line in zip(found, lines, strict=True)]
     # Tuning may come back to the method's own options: two rows of the same runs are one test.
     once = {line.runs: None if f is None else f.p for line, f in zip(lines, tested, strict=True)}
@@ -65,11 +75,18 @@ def compared(summary: Summary, place: tuple[str, str]) -> list[Compared]:
     ]
 
 
-def _against(line: Line, reference: Line | None) -> Paired | None:
-    if reference is None or line is reference:
+def _against(line: Line, reference: Line | None, split: tuple[int, int] | None) -> Paired | None:
+    if reference is None or line is reference or not line.shared(reference):
         return None
-    seeds = line.shared(reference)
-    return statistics.paired(line.of(seeds), reference.of(seeds)) if seeds else None
+    return _paired(line, reference, split)
+
+
+def _paired(a: Line, b: Line, split: tuple[int, int] | None) -> Paired:
+    """Over the seeds that both have; `split` is of `Summary.split_of`."""
+    seeds = a.shared(b)
+    if split is None:
+        return statistics.paired(a.of(seeds), b.of(seeds))
+    return statistics.corrected(a.of(seeds), b.of(seeds), *split)
 
 
 def _better(line: Line, reference: Line | None) -> float | None:
@@ -78,14 +95,15 @@ def _better(line: Line, reference: Line | None) -> float | None:
     return statistics.better(line.accuracy, reference.accuracy)
 
 
-def winner(lines: Sequence[Line]) -> Line | None:
+def winner(summary: Summary, place: tuple[str, str]) -> Line | None:
     """The method with the highest mean, where it differs from every other one after Holm."""
-    rivals = [line for line in lines if line.kind != "alone" and len(line.done) > 1]
+    split = summary.split_of(place)
+    rivals = [line for line in summary.at(place) if line.kind != "alone" and len(line.done) > 1]
     if len(rivals) < 2:
         return None
     best = max(rivals, key=lambda line: float(line.accuracy.mean()))
     others = [line for line in {x.runs: x for x in rivals}.values() if line.runs != best.runs]
-    tests = [statistics.paired(best.of(s), o.of(s)) for o in others if (s := best.shared(o))]
+    tests = [_paired(best, other, split) for other in others if best.shared(other)]
     adjusted = statistics.holm([test.p for test in tests])
     sure = [p is not None and p < statistics.ALPHA for p in adjusted]
     return best if sure and all(sure) and len(sure) == len(others) else None
@@ -95,27 +113,27 @@ def _runs_of(line: Line | None) -> tuple[str, ...] | None:
     return None if line is None else line.runs
 
 
-def comparison(summary: Summary, place: tuple[str, str], *, intervals: bool = True) -> Table:
+def comparison(summary: Summary, place: tuple[str, str], *, bounded: bool = True) -> Table:
     """The table of one data set and model, one row per method."""
-    best = _runs_of(winner(summary.at(place)))
+    best = _runs_of(winner(summary, place))
+    over = "seeds" if summary.split_of(place) is None else "splits"
+    how = "bootstrap over seeds and test samples" if over == "seeds" else "corrected, over splits"
+    test = f"{'paired' if over == 'seeds' else 'corrected t-test'} over {over}, after Holm"
     columns = [
         Column("method"),
-        Column("accuracy", note="test, %, mean ± sd over seeds"),
-        *(
-            [Column("95% interval", note="bootstrap over seeds and test samples")]
-            if intervals
-            else []
-        ),
+        Column("accuracy", note=f"test, %, mean ± sd over {over}"),
+        *([Column("95% interval", note=how)] if bounded else []),
         Column("difference", "{:+.1f}", note="to the reference, points"),
-        Column("p", note="paired over seeds, after Holm"),
+        Column("p", note=test),
         Column("d", "{:+.1f}", note="effect size"),
         Column("P(better)", "{:.2f}", note="than the reference, per run"),
         Column("ratio", note="discrepancy ratio over training"),
         Column("time", note="median per run"),
-        Column("seeds"),
+        Column(over),
     ]
     found = compared(summary, place)
-    bounds = _intervals([one.line for one in found]) if intervals else [None] * len(found)
+    lines = [one.line for one in found]
+    bounds = _bounds(summary, place, lines) if bounded else [None] * len(found)
     rows = [
         _row(one, one.line.runs == best, bound) for one, bound in zip(found, bounds, strict=True)
     ]
@@ -173,12 +191,23 @@ def _spread(values: Floats, *, scale: float = 100, digits: int = 1, strong: bool
     return Cell(found.mean, text, strong)
 
 
-def _intervals(lines: Sequence[Line]) -> list[Cell]:
+def intervals(
+    summary: Summary, place: tuple[str, str], lines: Sequence[Line]
+) -> list[statistics.Interval]:
+    """Of the accuracies of rows with finished runs, on one data set and model."""
+    split = summary.split_of(place)
+    if split is not None:
+        return [statistics.corrected_interval(line.accuracy, *split) for line in lines]
+    return statistics.bootstraps([line.right(list(line.done)) for line in lines])
+
+
+def _bounds(summary: Summary, place: tuple[str, str], lines: Sequence[Line]) -> list[Cell]:
     known = [line for line in lines if line.done]
-    found = statistics.bootstraps([line.right(list(line.done)) for line in known])
+    found = zip(known, intervals(summary, place, known), strict=True)
     texts = {
         id(line): Cell(one.low, f"{100 * one.low:.1f} to {100 * one.high:.1f}")
-        for line, one in zip(known, found, strict=True)
+        for line, one in found
+        if not math.isnan(one.low)
     }
     return [texts.get(id(line), Cell(None)) for line in lines]
 
@@ -205,7 +234,7 @@ def accuracies(summary: Summary) -> dict[str, dict[tuple[str, str], Line]]:
 def matrix(summary: Summary) -> Table:
     """Methods by data sets: accuracies alone."""
     places = summary.places
-    best = {place: _runs_of(winner(summary.at(place))) for place in places}
+    best = {place: _runs_of(winner(summary, place)) for place in places}
     stars = {
         (one.line.label, place): one.significant
         for place in places
@@ -265,9 +294,10 @@ def remarks(summary: Summary) -> list[str]:
             )
             continue
         found += _negatives(rows, where, summary.about["reference"])
-        if (least := _detectable(rows, summary.reference(place))) is not None:
+        least = _detectable(rows, summary.reference(place), summary.split_of(place))
+        if least is not None:
             found.append(
-                f"{where}: with these seeds a paired test shows a difference of {100 * least:.1f} points with a "
+                f"{where}: with these runs a paired test shows a difference of {100 * least:.1f} points with a "
                 "probability of 80% before any correction (median over rows); smaller ones stay unseen."
             )
     if any(line.paper for line in summary.lines):
@@ -290,7 +320,9 @@ def _negatives(rows: Sequence[Compared], where: str, reference: str) -> list[str
     return found
 
 
-def _detectable(rows: Sequence[Compared], reference: Line | None) -> float | None:
+def _detectable(
+    rows: Sequence[Compared], reference: Line | None, split: tuple[int, int] | None
+) -> float | None:
     if reference is None:
         return None
     found = []
@@ -298,7 +330,8 @@ def _detectable(rows: Sequence[Compared], reference: Line | None) -> float | Non
         seeds = one.line.shared(reference)
         if len(seeds) > 1:
             apart = statistics.spread(one.line.of(seeds) - reference.of(seeds))
-            found.append(statistics.detectable(apart.sd, apart.n))
+            overlap = 0.0 if split is None else apart.n * split[0] / split[1]
+            found.append(statistics.detectable(apart.sd * math.sqrt(1 + overlap), apart.n))
     known = [value for value in found if not math.isnan(value)]
     return _median(known) if known else None
 

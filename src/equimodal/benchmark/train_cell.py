@@ -25,6 +25,7 @@ class _Source(NamedTuple):
     data: str
     data_root: str | None
     val_fraction: float | None
+    split_seed: int | None
     modalities: tuple[str, ...] | None
 
 
@@ -46,7 +47,11 @@ class Shelf:
             EquimodalError: they cannot be read.
         """
         wanted = _Source(
-            settings.data, settings.data_root, settings.val_fraction, settings.modalities
+            settings.data,
+            settings.data_root,
+            settings.val_fraction,
+            settings.split_seed,
+            settings.modalities,
         )
         if wanted not in self._held:
             self._keep(wanted, self._taken_from_another(wanted) or self._read(wanted))

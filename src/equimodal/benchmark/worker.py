@@ -30,7 +30,7 @@ GRACE = 60.0
 """Seconds that a worker without a bench may take to write its checkpoint."""
 
 
-HEAVY = ("equimodal.training.run", "lightning_fabric", "sklearn.linear_model", "pyarrow.parquet")
+HEAVY = ("equimodal.training.run", "sklearn.linear_model", "pyarrow.parquet")
 """What every cell imports: once, and before any cell's clock runs."""
 
 

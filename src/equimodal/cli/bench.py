@@ -39,6 +39,7 @@ def bench(
     ] = None,
     data: Annotated[list[str] | None, Many] = None,
     seeds: Annotated[str | None, Parameter(show_default="0-4")] = None,
+    resplits: Annotated[int | None, Parameter(validator=Number(gte=1), show_default="none")] = None,
     reference: Annotated[str | None, Parameter(show_default="the first method")] = None,
     tune: Annotated[int | None, Parameter(validator=Number(gte=0), show_default="0")] = None,
     fixed: Annotated[bool | None, Parameter(negative="--no-fixed", show_default="yes")] = None,
@@ -46,7 +47,9 @@ def bench(
     recipe: str | None = None,
     out: Annotated[Path | None, Parameter(show_default="runs/bench-NAME")] = None,
     jobs: Annotated[int, Parameter(name="--jobs", validator=Number(gte=1))] = 1,
-    on: Literal["local", "slurm"] = "local",
+    on: Literal["local", "slurm", "ray"] = "local",
+    address: Annotated[str | None, Parameter(show_default="starts Ray here")] = None,
+    gpus: Annotated[float, Parameter(validator=Number(gte=0))] = 0,
     only: Annotated[list[str] | None, Many] = None,
     retry_failed: Annotated[bool, Flag] = False,
     status: Annotated[bool, Flag] = False,
@@ -64,14 +67,17 @@ def bench(
         methods: by their expressions, "mla() @ shared()" with a head, or "all"
         data: data sets by their expressions
         seeds: such as 0-4 or 0,1,7
+        resplits: instead of seeds: so many, each with a train-test split of its own; for sets that have no official one
         reference: method that the others are compared with
         tune: trials for every method over its own space, on validation alone; adds a tuned row for each
         fixed: rows with the methods' own options
         alone: each modality alone as well
-        recipe: a table of a paper, such as ibml-table2
+        recipe: a table or figure of a paper, such as ibml-table2 or infobridge-figure1
         out: folder of the bench
         jobs: runs at a time, each with one thread
         on: where runs are trained
+        address: of a Ray cluster, such as auto or HOST:6379
+        gpus: of each run on Ray; 0.25 lets four share one
         only: run only those whose name has one of these texts
         retry_failed: try again what failed
         status: say how far the bench is, and run nothing
@@ -88,12 +94,13 @@ def bench(
     said: dict[str, Any] = {
         "methods": "all" if methods in (["all"], None) else methods,
         "data": data, "seeds": seeds, "reference": reference, "tune": tune, "fixed": fixed, "alone": alone,
+        "resplits": resplits,
     }  # fmt: skip
     if methods is None and (file is not None or recipe is not None):
         del said["methods"]
     grid = _grid(file, recipe, {k: v for k, v in said.items() if v is not None}, options)
     folder = out or _default(file, recipe, data)
-    store = _run(grid, folder, _executor(on, jobs), only or [], retry_failed)
+    store = _run(grid, folder, _executor(on, jobs, address, gpus), only or [], retry_failed)
     _tables(store)
     print_text(f"Bench: {folder}")
 
@@ -111,6 +118,8 @@ def _grid(file: Path | None, recipe: str | None, said: dict[str, Any], options: 
         from ..benchmark.recipes import recipe as read
 
         values, source = read(recipe), f"recipe {recipe}"
+    if "resplits" in said:
+        values = {name: value for name, value in values.items() if name != "seeds"}
     values = {**values, **said}
     values["settings"] = {**values.get("settings", {}), **options.said()}
     return Grid.of(values, source)
@@ -128,7 +137,13 @@ def _default(file: Path | None, recipe: str | None, data: Sequence[str] | None) 
     return Path("runs") / f"bench-{plain(name.removeprefix('bench-'))[:80]}"
 
 
-def _executor(on: str, jobs: int) -> Executor:
+def _executor(on: str, jobs: int, address: str | None, gpus: float) -> Executor:
+    if on != "ray" and (address is not None or gpus):
+        raise ConfigError("--address and --gpus are for --on ray.")
+    if on == "ray":
+        from ..benchmark.on_ray import OnRay
+
+        return OnRay(address, jobs, {"num_cpus": 1, "num_gpus": gpus})
     if on == "slurm":
         from ..benchmark.on_slurm import OnSlurm
 
@@ -182,12 +197,12 @@ def _tables(store: Store) -> None:
 
     summary = Summary.read(store)
     for place in summary.places:
-        found = tables.comparison(summary, place, intervals=len(summary.lines) <= INTERVALS)
+        found = tables.comparison(summary, place, bounded=len(summary.lines) <= INTERVALS)
         print_text(found.caption)
         _print(found)
     for text in tables.remarks(summary):
         print_text(text)
-    print_text(tables.NOTES)
+    print_text(tables.notes(summary))
     _say_failures(summary)
 
 

@@ -28,8 +28,8 @@ def diagnose(
     """Say how much a trained run uses each modality, how much each could give, and whether balancing can help.
 
     This includes the accuracy of every subset of modalities and at missing rates of 0 to 90%, under noise and with wrong
-    inputs, and how the features lie. Every figure has a 95% interval over the test samples. The diagnosis is also written to diagnosis.json in the run's
-    folder.
+    inputs, and how the features lie. Every figure has a 95% interval over the test samples. The diagnosis is also written
+    to diagnosis.json in the run's folder.
 
     Args:
         run: folder of a finished run

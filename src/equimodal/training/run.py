@@ -114,6 +114,7 @@ def _own(settings: Settings) -> Splits:
     return load_manifest(
         Path(settings.data_root or "", settings.data),
         validation=settings.val_fraction,
+        split_seed=settings.split_seed,
         skip_unreadable=settings.skip_unreadable,
         workers=settings.workers,
     )
@@ -126,6 +127,12 @@ def _load(settings: Settings, name: str, /, **options: Any) -> Splits:
                 f"{name} has a validation part of its own: leave out val_fraction={settings.val_fraction}."
             )
         options = {"validation": settings.val_fraction, **options}
+    if settings.split_seed is not None:
+        if "split_seed" not in registry.options(name):
+            raise ConfigError(
+                f"{name} has a split of its own: leave out split_seed, or 'resplits' in a bench."
+            )
+        options = {"split_seed": settings.split_seed, **options}
     if settings.skip_unreadable:
         if "unreadable" not in registry.options(name):
             raise ConfigError(f"{name} has no files to be skipped: leave out skip_unreadable.")

@@ -1,4 +1,4 @@
-"""Devices, processes and precision, through Lightning Fabric.
+"""Devices, processes and precision, through Lightning Fabric; one process in 32 bits needs nothing of it.
 
 The model is never wrapped: `equimodal.core.Balanced` averages gradients over processes itself, before the method sees
 them. Process r takes the r-th slice of every global batch. Batch norm is computed per process, on its own slice; with
@@ -117,11 +117,30 @@ class Runtime:
             dist.destroy_process_group()
 
 
+class _Alone:
+    """What Fabric does for one process in 32 bits, without its import, which takes longer than that of PyTorch."""
+
+    def __init__(self, *, cuda: bool) -> None:
+        self.device = torch.device("cuda", 0) if cuda else torch.device("cpu")
+
+    def launch(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+
+    def autocast(self) -> AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def backward(self, loss: Tensor, **options: Any) -> None:
+        loss.backward(**options)
+
+
 def _fabric(settings: Settings, world: int) -> Any:
-    from lightning_fabric import Fabric  # seconds to import, and only training needs it
+    cuda = settings.device != "cpu" and torch.cuda.is_available()
+    if world == 1 and settings.precision == "32":
+        return _Alone(cuda=cuda)
+    from lightning_fabric import Fabric
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    cuda = settings.device != "cpu" and torch.cuda.is_available()
     local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world))) if world > 1 else 1
     return Fabric(
         accelerator="cuda" if cuda else "cpu",

@@ -80,6 +80,9 @@ class Settings(BaseModel):
         lt=1,
         description="of train, carved out as validation where a set has none; else a tenth",
     )
+    split_seed: int | None = Field(
+        None, ge=0, description="of the split, where a set has none of its own; else the set's"
+    )
     modality_dropout: float = Field(
         0,
         ge=0,

@@ -61,6 +61,9 @@ def test_glioma_encodes_as_written(tmp_path: Path) -> None:
     assert dict(splits.train.shapes) == {"genomic": (20,), "clinical": (6,)}
     clinical = splits.train.fetch(range(len(splits.train))).inputs["clinical"]
     assert clinical[:, 4:].abs().max() == 0  # type: ignore[index]  # two races that nobody has
+    other = data.load("glioma", tmp_path, split_seed=3)
+    assert other.fingerprint == data.load("glioma", tmp_path, seed=3).fingerprint
+    assert other.fingerprint != splits.fingerprint
 
 
 @pytest.mark.parametrize(

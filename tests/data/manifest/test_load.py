@@ -145,6 +145,16 @@ class TestSplits:
         assert sorted([*splits.train.rows, *splits.val.rows]) == list(range(30))
         assert splits.val.targets.bincount().tolist() == [2, 2, 2]
 
+    def test_another_seed_of_the_split_is_another_split_of_the_same_rows(self, pets: Path) -> None:
+        edit(pets, 'group = "owner"', "")
+        edit(pets, "seed = 3", "seed = 0")
+        first, other = (load(pets, split_seed=seed) for seed in (0, 1))
+        assert load(pets).fingerprint == first.fingerprint != other.fingerprint
+        assert first.test.rows.tolist() != other.test.rows.tolist()
+        for splits in (first, other):
+            rows = [row for part in splits.parts.values() for row in part.rows.tolist()]
+            assert sorted(rows) == list(range(45))
+
     def test_a_class_keeps_a_sample_in_train(self) -> None:
         from equimodal.data.manifest.divide import hold_out_groups
 
@@ -157,6 +167,13 @@ class TestSplits:
 
 class TestRefusals:
     """Each in one sentence, with file and row."""
+
+    def test_a_seed_for_a_split_that_is_given(self, pets: Path) -> None:
+        table = [r | {"part": "test" if i >= 30 else "train"} for i, r in enumerate(own.rows())]
+        own.write_table(pets.with_suffix(".csv"), table)
+        edit(pets, 'group = "owner"', 'split = "part"')
+        said = self.said(pets, split_seed=1)
+        assert "pets has a test part of its own: leave out split_seed" in said
 
     def said(self, pets: Path, **options: object) -> str:
         with pytest.raises((DataError, ConfigError)) as caught:

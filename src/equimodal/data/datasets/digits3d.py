@@ -47,6 +47,7 @@ def load(
     rotation: float = 20.0,
     jitter: float = 0.02,
     validation: float = 0.1,
+    split_seed: int | None = None,
     seed: int = 0,
 ) -> Splits:
     """1,797 digits of 8 x 8 pixels, each as a noisy image and as a turned and jittered point cloud.
@@ -61,6 +62,7 @@ def load(
         rotation: largest angle about each axis, in degrees; 45 or more leaves the cloud nearly useless.
         jitter: standard deviation of the points' noise; the cloud's longest axis is 1 (coordinates are doubled after).
         validation: the stratified fraction of train that becomes validation.
+        split_seed: of the split and of the choice of the validation samples, if they are not to follow `seed`.
         seed: of every draw.
 
     Raises:
@@ -80,8 +82,9 @@ def load(
     }
     inputs = {name: torch.from_numpy(build[name]().astype(np.float32)) for name in names}
     data = Arrays(inputs, digits.target, [str(digit) for digit in range(10)])
-    train, test = stratified(digits.target, 0.7, seed)
-    fit = kept_for_training(digits.target[train], validation, seed)
+    divided = seed if split_seed is None else split_seed
+    train, test = stratified(digits.target, 0.7, divided)
+    fit = kept_for_training(digits.target[train], validation, divided)
     return Splits.carved(
         "digits3d",
         data,
@@ -95,6 +98,7 @@ def load(
             "rotation": rotation,
             "jitter": jitter,
             "validation": validation,
+            "split": divided,
             "seed": seed,
         },
         encoders={name: ENCODERS[name] for name in names},

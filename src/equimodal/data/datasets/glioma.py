@@ -91,6 +91,7 @@ def load(
     *,
     modalities: Sequence[str] = ("genomic", "clinical"),
     validation: float = 0.1,
+    split_seed: int | None = None,
     seed: int = 0,
 ) -> Splits:
     """Lower-grade glioma against glioblastoma, from 20 mutations and from sex, age and race.
@@ -101,7 +102,8 @@ def load(
         root: the data folder, with ``glioma/TCGA_InfoWithGrade.csv``.
         modalities: of genomic, clinical.
         validation: the stratified fraction of train that becomes validation.
-        seed: of the split and of the choice of the validation samples.
+        split_seed: of the split and of the choice of the validation samples; `seed` by default.
+        seed: accepted as for all sets; only the split is random.
 
     Raises:
         DataError: the file is missing or damaged.
@@ -112,8 +114,9 @@ def load(
     race = np.eye(RACES)[column["Race"].astype(np.int64)]
     clinical = np.column_stack([column["Gender"], column["Age_at_diagnosis"] / 100, race])
     genomic = np.column_stack([column[name] for name in GENES])
-    train, test = stratified(targets, 0.7, seed)
-    fit = kept_for_training(targets[train], validation, seed)
+    divided = seed if split_seed is None else split_seed
+    train, test = stratified(targets, 0.7, divided)
+    fit = kept_for_training(targets[train], validation, divided)
     rows = np.isin(np.arange(len(targets)), train[fit])
     data = Arrays(
         {"genomic": standardise(genomic, rows), "clinical": standardise(clinical, rows)},
@@ -126,7 +129,7 @@ def load(
         train=train,
         test=test,
         fit=fit,
-        recipe={"modalities": tuple(modalities), "validation": validation, "seed": seed},
+        recipe={"modalities": tuple(modalities), "validation": validation, "seed": divided},
         encoders={
             "genomic": "mlp(inputs=20, hidden=(128,), width=64)",
             "clinical": "mlp(inputs=6, hidden=(128,), width=64)",

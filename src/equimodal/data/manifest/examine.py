@@ -90,7 +90,7 @@ def examine(path: Path | str, workers: int = 0, progress: Progress | None = None
     seen = _seen(opened, rows, workers, progress)
     reasons = {(one.row, m): one.reason for m, found in seen.items() for one in found if one.reason}
     good = rows[~np.isin(rows, [row for row, _ in reasons])]
-    parts = opened.parts(good, None)
+    parts = opened.parts(good, None, opened.recipe.seed)
     summary = [("rows", f"{len(opened.targets)} in {opened.lines.path.name}")]
     if unused := len(opened.targets) - len(rows):
         summary.append(("rows not used", f"{unused}: without any modality, or without a split"))

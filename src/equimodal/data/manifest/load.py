@@ -185,14 +185,12 @@ class Opened:
         some: NDArray[np.bool_] = np.logical_or.reduce(masks)
         return some if self.split is None else some & (self.split != "")
 
-    def parts(self, rows: Rows, validation: float | None) -> dict[str, Rows]:
+    def parts(self, rows: Rows, validation: float | None, seed: int) -> dict[str, Rows]:
         """Train, val and test of some rows, as the manifest says or held out by group."""
         fraction = self.recipe.validation if validation is None else validation
         said = None if self.split is None else self.split[rows]
         groups = None if self.groups is None else self.groups[rows]
-        found = divide(
-            self.targets[rows], said, groups, self.recipe.test, fraction, self.recipe.seed
-        )
+        found = divide(self.targets[rows], said, groups, self.recipe.test, fraction, seed)
         return {part: rows[at] for part, at in found.items()}
 
 
@@ -213,6 +211,7 @@ def load(
     path: Path | str,
     *,
     validation: float | None = None,
+    split_seed: int | None = None,
     skip_unreadable: bool = False,
     workers: int = 0,
 ) -> Splits:
@@ -221,6 +220,7 @@ def load(
     Args:
         path: of the data TOML.
         validation: fraction of train that becomes validation where the manifest has none; else as the TOML says.
+        split_seed: of what is held out as test and validation; else the TOML's seed.
         skip_unreadable: try every file first, and leave out the rows of those that cannot be read.
         workers: processes that try files.
 
@@ -234,13 +234,18 @@ def load(
         raise ConfigError(
             f"{recipe.name} has a validation part of its own: leave out val_fraction={validation}."
         )
+    if split_seed is not None and opened.split is not None and (opened.split == "test").any():
+        raise ConfigError(
+            f"{recipe.name} has a test part of its own: leave out split_seed, or 'resplits' in a bench."
+        )
+    split_seed = recipe.seed if split_seed is None else split_seed
     rows = np.flatnonzero(opened.usable)
     if not len(rows):
         raise DataError(f"{opened.lines.path} has no row that has both a modality and a split.")
     surveys = [survey(s, rows) for s in opened.streams.values() if isinstance(s, Files)]
     left_out = _left_out(opened, rows, surveys, skip_unreadable, workers)
     rows = rows[~np.isin(rows, list(left_out))]
-    parts = opened.parts(rows, validation)
+    parts = opened.parts(rows, validation, split_seed)
     streams = {m.name: fit(opened.streams[m.name], m, parts["train"]) for m in recipe.modalities}
     origin = Origin(_fingerprint(opened, surveys), recipe.seed)
     made = {
@@ -252,7 +257,7 @@ def load(
         made["train"].seen(augment=True),
         made["val"],
         made["test"],
-        recipe={"test": recipe.test, "validation": recipe.validation, "seed": recipe.seed},
+        recipe={"test": recipe.test, "validation": recipe.validation, "seed": split_seed},
         encoders={
             m.name: m.encoder or default_encoder(m, streams[m.name]) for m in recipe.modalities
         },
