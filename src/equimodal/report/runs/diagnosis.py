@@ -10,7 +10,7 @@ from ..figures import Series, matrix, points
 from ..page import Figure, Section, Side
 from .front import together
 from .intervals import Interval
-from .record import Record
+from .record import Record, named
 
 __all__ = [
     "by_run",
@@ -93,7 +93,7 @@ def _by_modality(
 ) -> Figure:
     """A row per modality and run, a marker per figure."""
     rows = [(name, run) for name in names_of(runs) for run in runs if name in run.modalities]
-    labels = [f"{name} · {run.name}" if len(runs) > 1 else name for name, run in rows]
+    labels = [named(name, run, runs, " · ") for name, run in rows]
     series = [series_of(what, [of(run, name) for name, run in rows]) for what, of in wanted.items()]
     kept = [one for one in series if any(value is not None for value in one.values)]
     return points(title, see, how, labels, kept, axis=axis)

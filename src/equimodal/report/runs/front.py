@@ -10,7 +10,7 @@ import numpy as np
 from ..figures import Series, points
 from ..page import Cell, Column, Points, Prose, Section, Table
 from .intervals import Interval, difference, wilson
-from .record import Record
+from .record import Record, named
 from .seeds import over_seeds
 
 __all__ = ["alone", "front", "reference", "together"]
@@ -143,7 +143,7 @@ def _findings(
             continue
         for name in run.modalities if len(run.modalities) > 1 else ():
             statement, evidence = _finding(run, name, ceilings.get((run.settings.data, name)))
-            subject = f"{name} in {run.name}" if len(runs) > 1 else name
+            subject = named(name, run, runs, " in ")
             found.setdefault(statement, []).append((subject, evidence))
     return [
         (f"{statement}: {', '.join(subject for subject, _ in of)}.", _evidence(of))
@@ -234,7 +234,7 @@ def _glance(runs: Sequence[Record], ceilings: Mapping[tuple[str, str], Record]) 
         "Test accuracy with 95% Wilson intervals over test samples. Logits: the modality's own, decoupled from the others. "
         "Probe: logistic regression on the frozen features of its encoder."
         + (" Trained alone: the same encoder with no other modality." if ceilings else ""),
-        [f"{name} · {run.name}" if len(runs) > 1 else name for name, run in rows],
+        [named(name, run, runs, " · ") for name, run in rows],
         [
             Series(
                 name,

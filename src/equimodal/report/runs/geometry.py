@@ -14,7 +14,7 @@ from ...methods import InfoBridge
 from ..figures import Series, lines, plane, points
 from ..page import Figure, Section, Side
 from .diagnosis import by_run, diagnosed, series_of
-from .record import Record
+from .record import Record, named
 
 __all__ = ["geometry"]
 
@@ -44,7 +44,7 @@ def geometry(runs: Sequence[Record]) -> Section | None:
 def _distances(runs: Sequence[Record]) -> Figure:
     groups = list(dict.fromkeys(group for run in runs for group in _lying(run)))
     rows = [(group, run) for group in groups for run in runs if group in _lying(run)]
-    labels = [f"{group} · {run.name}" if len(runs) > 1 else group for group, run in rows]
+    labels = [named(group, run, runs, " · ") for group, run in rows]
     found = [_lying(run)[group] for group, run in rows]
     return points(
         "Within and between classes",
@@ -63,13 +63,13 @@ def _distances(runs: Sequence[Record]) -> Figure:
 
 def _lying(run: Record) -> dict[str, Values]:
     """By name each modality, and each pair whose distances are defined."""
-    pairs = {_named(pair): pair for pair in _found(run)["pairs"] if pair["within"]}
+    pairs = {_both(pair): pair for pair in _found(run)["pairs"] if pair["within"]}
     return {**_found(run)["clouds"], **pairs}
 
 
 def _alike(runs: Sequence[Record]) -> list[Figure]:
     """How alike modalities are, and how much of the sphere each fills."""
-    pairs = {_named(pair): None for run in runs for pair in _found(run)["pairs"]}
+    pairs = {_both(pair): None for run in runs for pair in _found(run)["pairs"]}
     near = [pair for pair in pairs if any(_pair(pair, "alignment", run) for run in runs)]
     names = {name: None for run in runs for name in _found(run)["clouds"]}
     found = [
@@ -112,11 +112,10 @@ def _maps(runs: Sequence[Record]) -> list[Figure]:
     for run in runs:
         for shown in _found(run)["maps"]:
             of = list(dict.fromkeys(shown["modality"]))
-            several = [name for name in (run.name if len(runs) > 1 else "",
-                                         of[0] if len(of) == 1 else "") if name]  # fmt: skip
+            title = named("Map of features", run, runs)
             drawn.append(
                 plane(
-                    ", ".join(["Map of features", *several]),
+                    title if len(of) > 1 else f"{title}, {of[0]}",
                     "Classes that are islands are told apart; modalities that are continents of their own share no space. Which "
                     "points are near each other means something, distances and axes do not.",
                     "t-SNE (perplexity 30) of features of length 1 of test samples drawn at random, all modalities together "
@@ -166,7 +165,7 @@ def _alpha(method: str) -> float | None:
 def _pairs(runs: Mapping[float, Sequence[Record]]) -> list[str]:
     every = [run for some in runs.values() for run in some]
     return list(
-        dict.fromkeys(_named(p) for run in every for p in _found(run)["pairs"] if p["within"])
+        dict.fromkeys(_both(p) for run in every for p in _found(run)["pairs"] if p["within"])
     )
 
 
@@ -200,12 +199,12 @@ def _mean(name: str, found: Sequence[Sequence[Values | None]]) -> Series:
 # Values.
 
 
-def _named(pair: Values) -> str:
+def _both(pair: Values) -> str:
     return f"{pair['first']} · {pair['second']}"
 
 
 def _pair(name: str, key: str, run: Record) -> Values | None:
-    found = {_named(pair): pair for pair in _found(run)["pairs"]}
+    found = {_both(pair): pair for pair in _found(run)["pairs"]}
     values: Values | None = found[name][key] if name in found else None
     return values
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from ..figures import Series, lines, points
 from ..page import Figure
-from .diagnosis import diagnosed
-from .record import FUSED, Record
+from .diagnosis import diagnosed, series_of
+from .record import FUSED, Record, named
 
 __all__ = ["conditional", "spreads"]
 
@@ -17,15 +17,17 @@ Values = Mapping[str, Any]
 
 def spreads(runs: Sequence[Record]) -> list[list[Figure]]:
     """Groups of figures, each with one for each run whose diagnosis knows the information of each sample."""
-    shown = [run for run in diagnosed(runs) if _information(run).get("pointwise")]
-    return [[own(run, _of(run, runs)) for run in shown] for own in (_pointwise, _retained)]
+    several = diagnosed(runs)
+    shown = [run for run in several if _information(run).get("pointwise")]
+    return [[own(run, several) for run in shown] for own in (_pointwise, _retained)]
 
 
 def conditional(runs: Sequence[Record]) -> list[Figure]:
     """What pairs of modalities' features share beyond the class, where that was asked for."""
+    several = diagnosed(runs)
     rows = [
-        (f"{pair['first']} · {pair['second']}{_of(run, runs, ' · ')}", pair)
-        for run in diagnosed(runs)
+        (named(f"{pair['first']} · {pair['second']}", run, several, " · "), pair)
+        for run in several
         for pair in _information(run).get("conditional", ())
     ]
     if not rows:
@@ -41,7 +43,7 @@ def conditional(runs: Sequence[Record]) -> list[Figure]:
             f"bound: holds for any critic, and cannot exceed {' or '.join(caps)} nats. 95% bootstrap intervals over test "
             "samples, without the spread of learning the critic.",
             [label for label, _ in rows],
-            [_series(name, [pair[key] for _, pair in rows]) for key, name in _READINGS],
+            [series_of(name, [pair[key] for _, pair in rows]) for key, name in _READINGS],
             axis="nats",
             form=".3f",
         )
@@ -51,12 +53,12 @@ def conditional(runs: Sequence[Record]) -> list[Figure]:
 _READINGS = (("estimate", "estimate"), ("bound", "lower bound"))
 
 
-def _pointwise(run: Record, of: str) -> Figure:
+def _pointwise(run: Record, runs: Sequence[Record]) -> Figure:
     found = dict(_information(run)["pointwise"])
     if fused := _information(run).get("pointwise_fused"):
         found = {FUSED: fused, **found}
     return _spread(
-        f"Information of each sample{of}",
+        named("Information of each sample", run, runs),
         "A hump at the right end: samples that are known; a tail to the left of 0: samples on which the prediction misleads.",
         "log p(class | modality) - log p(class) of each test sample's true class, by the modality's own logits; the mean is "
         "the bound above. Shares in bins; the outer bins hold what lies beyond.",
@@ -64,9 +66,9 @@ def _pointwise(run: Record, of: str) -> Figure:
     )
 
 
-def _retained(run: Record, of: str) -> Figure:
+def _retained(run: Record, runs: Sequence[Record]) -> Figure:
     return _spread(
-        f"What each modality and the fused prediction both know{of}",
+        named("What each modality and the fused prediction both know", run, runs),
         "The further right, the more of a modality's information the fused prediction has kept; a modality far to the left of "
         "the others is lazy or has little to keep.",
         "Bound of I(X; Z; Y), term by term: what the modality knows of a sample's class, and what the fused prediction knows, "
@@ -88,14 +90,5 @@ def _spread(title: str, see: str, how: str, found: Mapping[str, Values]) -> Figu
     )
 
 
-def _series(name: str, found: Sequence[Values]) -> Series:
-    ends = [[values[end] for values in found] for end in ("value", "low", "high")]
-    return Series(name, *ends)
-
-
 def _information(run: Record) -> Values:
     return (run.diagnosis or {}).get("information") or {}
-
-
-def _of(run: Record, runs: Sequence[Record], before: str = ", ") -> str:
-    return f"{before}{run.name}" if len(diagnosed(runs)) > 1 else ""

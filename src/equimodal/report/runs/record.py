@@ -16,7 +16,7 @@ from ...errors import ConfigError
 from ...training.folder import RunFolder
 from ...training.settings import Settings
 
-__all__ = ["Record", "Said", "read", "read_all"]
+__all__ = ["Record", "Said", "named", "read", "read_all"]
 
 FUSED = "fused"
 DIAGNOSIS = 1
@@ -130,6 +130,11 @@ def _names(places: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     return [str(place) for place in places]
+
+
+def named(text: str, run: Record, runs: Sequence[Record], between: str = ", ") -> str:
+    """A title or label that also says of which run it is, where there are several."""
+    return f"{text}{between}{run.name}" if len(runs) > 1 else text
 
 
 def read(folder: Path, name: str) -> Record:

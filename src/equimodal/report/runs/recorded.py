@@ -7,7 +7,7 @@ from typing import Any
 
 from ..figures import Series, lines, matrix
 from ..page import Figure
-from .record import FUSED, Record
+from .record import FUSED, Record, named
 
 __all__ = ["overfitting", "recorded"]
 
@@ -20,17 +20,13 @@ def recorded(runs: Sequence[Record]) -> list[list[Figure]]:
     """Groups of figures, each with a figure for each run that was trained with a recorder."""
     watched = [run for run in runs if any(line.get("recorded") for line in run.history)]
     kinds = (_norms, _cosines, _confidence, _mapping, _ratios)
-    found = [[kind(run, _title(run, runs)) for run in watched] for kind in kinds]
+    found = [[kind(run, runs) for run in watched] for kind in kinds]
     return [[figure for figure in group if figure is not None] for group in found]
 
 
-def _title(run: Record, runs: Sequence[Record]) -> str:
-    return f", {run.name}" if len(runs) > 1 else ""
-
-
-def _norms(run: Record, of: str) -> Figure | None:
+def _norms(run: Record, runs: Sequence[Record]) -> Figure | None:
     return _curves(
-        f"Gradient of each encoder{of}",
+        named("Gradient of each encoder", run, runs),
         "A modality whose gradient dies while another's goes on has been left behind.",
         "Norm of the gradient of the encoder's parameters as the optimiser saw it, mean over the recorded batches of an "
         "epoch.",
@@ -40,9 +36,9 @@ def _norms(run: Record, of: str) -> Figure | None:
     )
 
 
-def _cosines(run: Record, of: str) -> Figure | None:
+def _cosines(run: Record, runs: Sequence[Record]) -> Figure | None:
     return _curves(
-        f"Own against joint gradient{of}",
+        named("Own against joint gradient", run, runs),
         "Near 1 the joint loss asks of a modality what it needs by itself; below 0 it asks for the opposite.",
         "Cosine between the gradients of the modality's own loss and of the fused loss with respect to its features, mean "
         "over the recorded batches of an epoch.",
@@ -54,12 +50,12 @@ def _cosines(run: Record, of: str) -> Figure | None:
     )
 
 
-def _mapping(run: Record, of: str) -> Figure | None:
+def _mapping(run: Record, runs: Sequence[Record]) -> Figure | None:
     pairs = dict.fromkeys(
         (pair["from"], pair["to"]) for told in _told(run) for pair in told.get("mapping_error", ())
     )
     return _curves(
-        f"Mapping error{of}",
+        named("Mapping error", run, runs),
         "The lower, the more of one modality's features another's tell; at 1 they have nothing in common that is linear.",
         "Share of the variance of the second modality's features that the best linear map of the first's leaves, over the "
         "recorded batches of an epoch.",
@@ -75,7 +71,7 @@ def _error(told: Mapping[str, Any], first: str, second: str) -> float | None:
     return next((p["error"] for p in pairs if (p["from"], p["to"]) == (first, second)), None)
 
 
-def _confidence(run: Record, of: str) -> Figure | None:
+def _confidence(run: Record, runs: Sequence[Record]) -> Figure | None:
     """The first and the last epoch side by side, a row for each modality."""
     if len(run.classes) > MOST_CLASSES:
         return None
@@ -90,7 +86,7 @@ def _confidence(run: Record, of: str) -> Figure | None:
             rows.append(f"{name}, epoch {epoch}")
             values.append(said.get("confidence", [None] * len(run.classes)))
     return matrix(
-        f"Confidence in each class{of}",
+        named("Confidence in each class", run, runs),
         "Classes that a modality is still unsure of at the end, and another was sure of from the start, are where it was "
         "left behind.",
         "Mean probability that the modality's own logits gave to the true class (column), in the recorded training batches "
@@ -102,9 +98,9 @@ def _confidence(run: Record, of: str) -> Figure | None:
     )
 
 
-def _ratios(run: Record, of: str) -> Figure | None:
+def _ratios(run: Record, runs: Sequence[Record]) -> Figure | None:
     return _curves(
-        f"Over-fitting to generalisation{of}",
+        named("Over-fitting to generalisation", run, runs),
         "A modality whose curve lies higher pays more over-fitting for each step forward, and should be trained less.",
         "How much the gap between validation and training loss has grown since the first epoch, over how much the "
         "validation loss has fallen (Wang, Tran and Feiszli, CVPR 2020); none where it has not fallen.",

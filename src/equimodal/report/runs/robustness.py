@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..figures import Series, lines
+from ..figures import lines
 from ..page import Figure, Section, Side
 from .diagnosis import diagnosed, series_of
-from .record import Record
+from .record import Record, named
 
 __all__ = ["robustness"]
 
@@ -32,9 +32,7 @@ def robustness(runs: Sequence[Record]) -> Section | None:
 def _missing(runs: Sequence[Record]) -> list[Figure]:
     return [
         _curves(
-            "Missing modalities",
-            run,
-            runs,
+            named("Missing modalities", run, runs),
             {**_found(run)["missing"], "each of them": _found(run)["missing_any"]},
             "A steep line is a modality that the model cannot do without; where the others carry it, the line is flat.",
             "Expected test accuracy when a modality is missing at this rate, alone or each of them independently; of the "
@@ -51,13 +49,11 @@ def _missing(runs: Sequence[Record]) -> list[Figure]:
 def _noise(runs: Sequence[Record]) -> list[Figure]:
     return [
         _curves(
-            "Noise",
-            run,
-            runs,
+            named("Noise", run, runs),
             _found(run)["noise"],
             "The modality whose line falls first is the one that the model trusts, or the one whose encoder is brittle.",
             "Test accuracy with Gaussian noise on one input, in standard deviations of that input over the data, on "
-            f"{_found(run)['samples']:,} samples; 95% bootstrap intervals." + _without_noise(run),
+            f"{_found(run)['samples']:,} samples; 95% bootstrap intervals.{_without_noise(run)}",
             "standard deviations of noise",
             1,
         )
@@ -74,9 +70,7 @@ def _without_noise(run: Record) -> str:
 def _wrong(runs: Sequence[Record]) -> list[Figure]:
     return [
         _curves(
-            "Wrong inputs",
-            run,
-            runs,
+            named("Wrong inputs", run, runs),
             _found(run)["wrong"],
             "Where this is steeper than missing, an input that contradicts the others does more harm than none.",
             "Expected test accuracy when the input of one modality is that of another sample at this rate, on "
@@ -89,26 +83,16 @@ def _wrong(runs: Sequence[Record]) -> list[Figure]:
     ]
 
 
-def _curves(
-    title: str,
-    run: Record,
-    runs: Sequence[Record],
-    curves: Curves,
-    see: str,
-    how: str,
-    x_axis: str,
-    unit: float,
-) -> Figure:
+def _curves(title: str, curves: Curves, see: str, how: str, x_axis: str, unit: float) -> Figure:
     """A line per modality over the strengths, which all have in common."""
     known = {name: curve for name, curve in curves.items() if curve is not None}
     at = next(iter(known.values()))["at"]
-    series: list[Series] = [series_of(name, curve["accuracy"]) for name, curve in known.items()]
     return lines(
-        f"{title}, {run.name}" if len(runs) > 1 else title,
+        title,
         see,
         how,
         [f"{unit * a:g}" for a in at],
-        series,
+        [series_of(name, curve["accuracy"]) for name, curve in known.items()],
         x_axis=x_axis,
         axis="test accuracy",
         form=".1%",

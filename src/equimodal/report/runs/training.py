@@ -9,7 +9,7 @@ from typing import Any
 from ..figures import Series, lines
 from ..page import Figure, Section, Side
 from .front import alone, together
-from .record import Record
+from .record import Record, named
 from .recorded import recorded
 
 __all__ = ["training"]
@@ -54,7 +54,7 @@ def _modalities(runs: Sequence[Record], everything: Sequence[Record]) -> list[Fi
                 series.append(Series(f"{name} alone", [level] * len(run.history)))
         drawn.append(
             lines(
-                f"Validation accuracy, {run.name}" if len(runs) > 1 else "Validation accuracy",
+                named("Validation accuracy", run, runs),
                 "A modality whose curve flattens early while another's still climbs has stopped learning.",
                 "Accuracy of the fused and of each modality's own logits on validation, after each epoch."
                 + (
@@ -125,7 +125,7 @@ def _losses(runs: Sequence[Record]) -> list[Figure]:
         )
         drawn.append(
             lines(
-                f"Losses, {run.name}" if len(runs) > 1 else "Losses",
+                named("Losses", run, runs),
                 "Validation that rises while the task's loss falls is over-fitting.",
                 "Mean over the steps of an epoch of each loss that training added up; cross-entropy on validation, in nats.",
                 _epochs(run),
@@ -146,9 +146,7 @@ def _notes(runs: Sequence[Record]) -> list[Figure]:
             continue
         drawn.append(
             lines(
-                f"What the method applied, {run.name}"
-                if len(runs) > 1
-                else "What the method applied",
+                named("What the method applied", run, runs),
                 "How strongly the method intervened, and whether it ever let go.",
                 "Mean over the steps of an epoch of each coefficient that the method noted.",
                 _epochs(run),
