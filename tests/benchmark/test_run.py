@@ -11,12 +11,13 @@ import pytest
 from scipy import stats
 
 from equimodal.benchmark import published, tables
+from equimodal.benchmark.cell import Cell
 from equimodal.benchmark.grid import Grid
 from equimodal.benchmark.local import Local
-from equimodal.benchmark.page import of_bench
+from equimodal.benchmark.page import Contest, of_bench
 from equimodal.benchmark.run import Choice, bench
-from equimodal.benchmark.store import Store
-from equimodal.benchmark.summary import Summary
+from equimodal.benchmark.store import Record, Store
+from equimodal.benchmark.summary import Line, Summary
 from equimodal.report import latex, markdown
 from fixtures.bench import Here, grid
 
@@ -118,6 +119,34 @@ def test_resplits_are_compared_by_the_corrected_test(tmp_path: Path) -> None:
     assert (
         "corrected resampled t-test over splits" in text and "paired t-test over seeds" not in text
     )
+
+
+def test_over_data_sets_methods_are_ranked_on_the_seeds_that_all_of_them_have() -> None:
+    def line(label: str, place: str, accuracies: dict[int, float]) -> Line:
+        cells = [
+            Cell(f"{label}{place}{s}", "method", label, place, "", s, {}, "") for s in range(3)
+        ]
+        scores = {s: {"test": {"fused": {"accuracy": a}}} for s, a in accuracies.items()}
+        records = [Record(c.key, "done", results=scores[c.seed]) if c.seed in scores else None
+                   for c in cells]  # fmt: skip
+        return Line(tuple(cells), tuple(records))
+
+    full = {0: 0.5, 1: 0.6, 2: 0.7}
+    seen = {
+        "a": {"x": full, "y": {0: 0.2, 1: 0.4}, "z": {0: 0.9}},
+        "b": {"x": full, "y": {0: 0.3, 1: 0.1, 2: 0.9}, "z": {1: 0.9}},
+        "c": {"x": {1: 0.8, 2: 0.9}, "y": {0: 0.1, 1: 0.5}, "z": {0: 0.9}},
+        "not begun on z": {"x": full, "y": full, "z": {}},
+    }
+    places = [("x", ""), ("y", ""), ("z", "")]
+    rows = {k: {(p, ""): line(k, p, v[p]) for p, _ in places} for k, v in seen.items()}
+    found = Contest.among(rows, places)
+    assert found.labels == ("a", "b", "c")
+    assert found.places == (("x", ""), ("y", ""))
+    np.testing.assert_allclose(found.means, [[0.65, 0.65, 0.85], [0.3, 0.2, 0.3]])
+    ranked = found.ranks()
+    assert ranked is not None
+    np.testing.assert_allclose(ranked.mean, [(2.5 + 1.5) / 2, (2.5 + 3) / 2, (1 + 1.5) / 2])
 
 
 def test_one_seed_claims_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,11 @@ from ..report.page import Cell, Code, Column, Figure, Page, Points, Prose, Raw, 
 from . import published, statistics, tables
 from .curves import Read, band, histories, leading, over_epochs, padded
 from .paper_figures import drawn
-from .statistics import Ranks
+from .statistics import Floats, Ranks
 from .summary import Line, Summary
 from .tuning import ledger
 
-__all__ = ["of_bench", "ranks"]
+__all__ = ["Contest", "of_bench"]
 
 
 def of_bench(summary: Summary) -> Page:
@@ -167,17 +168,45 @@ def _curves(summary: Summary, place: tuple[str, str]) -> list[Figure]:
 Rows = Mapping[str, Mapping[tuple[str, str], Line]]
 
 
-def ranks(summary: Summary, rows: Rows) -> tuple[list[str], Ranks] | None:
-    """The methods that are finished on every data set, and their ranks; None where there is nothing to rank."""
-    places = summary.places
-    found = {
-        label: [float(lines[p].accuracy.mean()) for p in places]
-        for label, lines in rows.items()
-        if all(p in lines and lines[p].done for p in places)
-    }
-    if len(places) < 2 or len(found) < 3:
-        return None
-    return list(found), statistics.friedman(np.array(list(found.values())).T)
+@dataclass(frozen=True)
+class Contest:
+    """Methods that are held against each other over data sets.
+
+    Attributes:
+        labels: of K methods, those that have a finished run on every data set.
+        places: of D data sets and models.
+        means: [D, K], accuracy over the seeds that all of them have finished there, so that none is ahead by its seeds.
+    """
+
+    labels: tuple[str, ...]
+    places: tuple[tuple[str, str], ...]
+    means: Floats
+
+    @classmethod
+    def among(cls, rows: Rows, places: Sequence[tuple[str, str]]) -> Contest:
+        """Of these rows; a data set on which no seed is finished by all of them is left out."""
+        labels = [
+            x for x, lines in rows.items() if all(p in lines and lines[p].done for p in places)
+        ]
+        found = {}
+        for place in places:
+            lines = [rows[label][place] for label in labels]
+            seeds = (
+                [seed for seed in lines[0].done if all(seed in x.done for x in lines)]
+                if lines
+                else []
+            )
+            if seeds:
+                found[place] = [
+                    round(float(line.of(seeds).mean()), 12) for line in lines
+                ]  # ties stay ties
+        return cls(tuple(labels), tuple(found), np.array(list(found.values())))
+
+    def ranks(self) -> Ranks | None:
+        """None where there is nothing to rank."""
+        if len(self.places) < 2 or len(self.labels) < 3:
+            return None
+        return statistics.friedman(self.means)
 
 
 def _contests(summary: Summary) -> dict[str, Rows]:
@@ -196,28 +225,36 @@ def _is_tuned(lines: Mapping[tuple[str, str], Line]) -> bool:
 
 
 def _over_sets(summary: Summary) -> list[Section]:
+    contests = {
+        name: Contest.among(rows, summary.places) for name, rows in _contests(summary).items()
+    }
     parts = [
         part
-        for name, rows in _contests(summary).items()
-        if (ranked := ranks(summary, rows)) is not None
-        for part in _contest(summary, name, rows, *ranked)
+        for name, contest in contests.items()
+        if (ranked := contest.ranks()) is not None
+        for part in _contest(summary, name, contest, ranked)
     ]
     return [Section("Over data sets", parts)] if parts else []
 
 
-def _contest(
-    summary: Summary, name: str, rows: Rows, labels: Sequence[str], found: Ranks
-) -> list[Any]:
+def _contest(summary: Summary, name: str, contest: Contest, found: Ranks) -> list[Any]:
     text = (
-        f"{name.capitalize() or 'All rows'}: Friedman's test (F) of {len(labels)} methods on {len(summary.places)} data "
-        f"sets, p = {found.p:.2g}; critical difference {found.critical:.2f} (Nemenyi)."
+        f"{name.capitalize() or 'All rows'}: Friedman's test (F) of {len(contest.labels)} methods on {len(contest.places)} "
+        f"data sets, p = {found.p:.2g}; critical difference {found.critical:.2f} (Nemenyi)."
     )
+    left_out = [
+        " on ".join(p for p in place if p)
+        for place in summary.places
+        if place not in contest.places
+    ]
+    if left_out:
+        text += f" Without {', '.join(left_out)}, where no seed is finished by all of them."
     why = [Prose(found.why)] if found.why else []
     return [
         Prose(text),
         *why,
-        _diagram(labels, found, name),
-        _wilcoxon(summary, rows, labels),
+        _diagram(contest.labels, found, name),
+        _wilcoxon(summary, contest),
     ]
 
 
@@ -258,20 +295,17 @@ def _diagram(labels: Sequence[str], found: Ranks, of: str) -> Figure:
     )
 
 
-def _wilcoxon(summary: Summary, lines: Rows, labels: Sequence[str]) -> Table:
-    reference = summary.about["reference"]
+def _wilcoxon(summary: Summary, contest: Contest) -> Table:
+    reference, labels = summary.about["reference"], contest.labels
     reference = reference if reference in labels else f"{reference} tuned"
     columns = [Column("method"), Column("difference", "{:+.1f}", "mean over data sets, points")]
     columns += [Column("p", "{:.3f}", "Wilcoxon, after Holm"), Column("remark")]
     caption = f"Over data sets against {reference}"
     if reference not in labels:
         return Table(columns, [], caption)
-    places, others = summary.places, [label for label in labels if label != reference]
-
-    def means(label: str) -> list[float]:
-        return [float(lines[label][place].accuracy.mean()) for place in places]
-
-    tests = [statistics.over_sets(means(label), means(reference)) for label in others]
+    means = dict(zip(labels, contest.means.T, strict=True))
+    others = [label for label in labels if label != reference]
+    tests = [statistics.over_sets(means[label], means[reference]) for label in others]
     adjusted = statistics.holm([None if test.why else test.p for test in tests])
     rows: list[list[Raw | Cell]] = [
         [label, 100 * test.difference, p, test.why]
