@@ -110,7 +110,9 @@ def test_a_new_epoch_begins_with_nothing() -> None:
     (step,) = learner.steps(batches[0], 0)
     output = learner(step)
     learner.backward(learner.losses(output, step), output, step)
+    assert recorder.moments.sums.any()
     learner.begin_epoch(1)
+    assert not recorder.moments.sums.any()
     found = recorder.recorded()
     assert found["modalities"]["m0"] == {
         "gradient_norm": None, "cosine": None, "loss": None, "confidence": [None] * CLASSES

@@ -11,6 +11,7 @@ import torch
 
 from equimodal import data
 from equimodal.data.arrays import resample
+from equimodal.data.splits import Splits
 from equimodal.errors import ConfigError, DataError
 from fixtures.published import write_glioma, write_mfeat, write_mnist, write_utd
 
@@ -172,6 +173,20 @@ def test_digits3d_needs_nothing_and_is_split_as_written() -> None:
     assert 1.0 < points.abs().max() < 2.6  # type: ignore[union-attr]  # doubled
     with pytest.raises(ConfigError, match="image_noise must be at least 0"):
         data.load("digits3d", image_noise=-1)
+
+
+def test_digits3d_is_split_by_a_seed_of_its_own() -> None:
+    """Of the split alone: the noise stays what `seed` says."""
+
+    def load(**seeds: int) -> Splits:
+        return data.load("digits3d", modalities=["image"], image_noise=0.0, **seeds)
+
+    first, second, third = load(seed=0, split_seed=3), load(seed=5, split_seed=3), load(seed=0)
+    for part in ("train", "val", "test"):
+        images = [s.parts[part].fetch(range(20)).inputs["image"] for s in (first, second, third)]
+        assert torch.equal(images[0], images[1]), part
+        assert not torch.equal(images[0], images[2]), part
+    assert first.val_indices == second.val_indices != third.val_indices
 
 
 def test_digits3d_noise_has_its_deviation() -> None:
