@@ -21,7 +21,7 @@ from equimodal.benchmark.train_cell import Shelf
 from equimodal.report.page import Figure, Page, Side
 from equimodal.training.evaluate import Predictions, batches
 from equimodal.training.folder import RunFolder
-from equimodal.training.predictions import write_predictions
+from equimodal.training.predictions import right, write_predictions
 from equimodal.training.run import load, load_data
 from fixtures.bench import Here, grid
 
@@ -47,6 +47,21 @@ def test_a_curve_goes_as_far_as_all_runs_and_says_how_far_they_are_apart() -> No
     assert epochs == [1, 2, 3] and [one.name for one in shown] == ["x", "y"]
     assert shown[0].values == [2.0, 2.0, None] and len(shown[0].low) == 3
     assert spread([1.0]).n == 1 and padded([])[1] == []
+
+
+def test_no_modality_is_right_on_a_sample_that_lacks_it(tmp_path: Path) -> None:
+    """Also where the class is the first, which a row of nothing would name."""
+    logits = 3 * torch.eye(2)[[0, 0, 1]]
+    said = Predictions(
+        fused=logits,
+        unimodal={"a": logits},
+        present={"a": torch.tensor([False, True, False])},
+        target=torch.tensor([0, 0, 1]),
+        index=torch.arange(3),
+    )
+    write_predictions(tmp_path / "p.parquet", said, ("no", "yes"), "test")
+    assert right(tmp_path / "p.parquet", "a").tolist() == [False, True, False]
+    assert right(tmp_path / "p.parquet").tolist() == [True, True, True]
 
 
 def test_complementarity_by_hand(tmp_path: Path) -> None:

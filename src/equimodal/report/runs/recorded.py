@@ -51,16 +51,19 @@ def _cosines(run: Record, runs: Sequence[Record]) -> Figure | None:
 
 
 def _mapping(run: Record, runs: Sequence[Record]) -> Figure | None:
+    told = _told(run)
     pairs = dict.fromkeys(
-        (pair["from"], pair["to"]) for told in _told(run) for pair in told.get("mapping_error", ())
+        (p["from"], p["to"]) for one in told for p in one.get("mapping_error", ())
     )
+    found = _known({f"{a} → {b}": [_error(one, a, b) for one in told] for a, b in pairs})
+    which = f", {next(iter(found))}" if len(found) == 1 else ""  # one curve has no legend
     return _curves(
-        named("Mapping error", run, runs),
+        named(f"Mapping error{which}", run, runs),
         "The lower, the more of one modality's features another's tell; at 1 they have nothing in common that is linear.",
         "Share of the variance of the second modality's features that the best linear map of the first's leaves, over the "
         "recorded batches of an epoch.",
         run,
-        {f"{a} → {b}": [_error(told, a, b) for told in _told(run)] for a, b in pairs},
+        found,
         axis="share unexplained",
         form=".2f",
     )
@@ -155,9 +158,14 @@ def _curves(
     title: str, see: str, how: str, run: Record, found: Mapping[str, Numbers], **form: Any
 ) -> Figure | None:
     """A curve for each name that has values; None where none has any."""
-    known = {name: v for name, v in found.items() if any(x is not None for x in v)}
+    known = _known(found)
     if not known:
         return None
     epochs = [float(line["epoch"]) + 1 for line in run.history]
     series = [Series(name, values) for name, values in known.items()]
     return lines(title, see, how, epochs, series, x_axis="epoch", **form)
+
+
+def _known(found: Mapping[str, Numbers]) -> dict[str, Numbers]:
+    """Those that have values."""
+    return {name: v for name, v in found.items() if any(x is not None for x in v)}
