@@ -88,6 +88,10 @@ class Dataset(torch.utils.data.Dataset[Sample], ABC):
     def __len__(self) -> int:
         return len(self.targets)
 
+    def text(self, name: str, index: int) -> str | None:
+        """What a sample says in a modality of text, as it was written; None in every other modality."""
+        return None
+
     @property
     def class_counts(self) -> dict[str, int]:
         """For each class the number of samples."""

@@ -96,6 +96,10 @@ class Filed(Dataset):
         key = (self.seed, "augment", name, epoch, index)
         return self.readers[name].finish(stored, numpy_generator(*key) if self.augment else None)
 
+    def text(self, name: str, index: int) -> str | None:
+        item = self.items[name][index]
+        return None if item is None else self.readers[name].text(item[0])
+
     def stored(self, name: str, index: int) -> Tensor:
         """What is kept of one sample's modality: decoded now, or before."""
         item = self.items[name][index]

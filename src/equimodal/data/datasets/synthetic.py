@@ -256,10 +256,15 @@ def truth(
     Raises:
         ConfigError: an option cannot be.
     """
-    if min(count, shared, unique) < 1 or shared * unique**count < 2:
+    sizes = (count, shared, unique)
+    if (
+        not all(isinstance(size, int) for size in sizes)
+        or min(sizes) < 1
+        or shared * unique**count < 2
+    ):
         raise ConfigError(
-            "synthetic needs count, shared and unique of at least 1 and a label of two classes or more; "
-            f"here count={count}, shared={shared}, unique={unique}."
+            "synthetic needs count, shared and unique, whole numbers of at least 1, and a label of two classes "
+            f"or more; here count={count}, shared={shared}, unique={unique}."
         )
     options = {"shared_error": shared_error, "unique_error": unique_error, "missing": missing}
     each = {name: _each(name, value, count) for name, value in options.items()}

@@ -85,6 +85,10 @@ class Samples(Dataset):
         present = {name: mask[chosen] for name, mask in self.present.items()}
         return Batch(inputs, self.targets[chosen], chosen, present)
 
+    def text(self, name: str, index: int) -> str | None:
+        stream, row = self.streams[name], int(self.rows[index])
+        return stream.text(row) if stream.present[row] else None
+
     def _generator(
         self, name: str, indices: Tensor, epoch: int, position: int = 0
     ) -> np.random.Generator | None:

@@ -69,6 +69,10 @@ class Stream(ABC):
     def value(self, row: int, rng: np.random.Generator | None) -> Tensor:
         """What encoders see of one row that has it."""
 
+    def text(self, row: int) -> str | None:
+        """What a row that has it says, where it is text."""
+        return None
+
 
 class Stored(Stream):
     """A modality that is decoded sample by sample, and finished by a reader."""
@@ -189,6 +193,9 @@ class Files(Stored):
     def stored(self, row: int) -> Tensor:
         return self.reader.decode(self.path(row), *self.span(row))
 
+    def text(self, row: int) -> str | None:
+        return self.reader.text(self.path(row))
+
 
 def _within(path: str, folder: Path) -> bool:
     base = os.path.realpath(folder)
@@ -224,6 +231,9 @@ class Texts(Stored):
         decode: Any = self.reader.decode  # of a string: the text itself
         made: Tensor = decode(self.cells[row].as_py())
         return made
+
+    def text(self, row: int) -> str | None:
+        return self.reader.text(self.cells[row].as_py())
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,10 @@ class Reader(ABC):
         """A file as validation and test see it."""
         return self.finish(self.decode(path))
 
+    def text(self, source: Path | str) -> str | None:
+        """What a reader of texts reads, before it becomes tokens; None of other media."""
+        return None
+
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:

@@ -67,8 +67,11 @@ class Text(Reader):
         Raises:
             DataError: the file is missing or has no text.
         """
-        text = _contents(path) if isinstance(path, Path) else path
-        return self.encode(text)
+        return self.encode(self.text(path))
+
+    def text(self, source: Path | str) -> str:
+        """The text of a file, or of the string that is given instead of one."""
+        return _contents(source) if isinstance(source, Path) else source
 
     def encode(self, text: str) -> Tensor:
         """The tokens of a text."""

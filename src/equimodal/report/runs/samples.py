@@ -162,7 +162,9 @@ def _views(run: Record, indices: Sequence[int]) -> tuple[dict[int, dict[str, Any
     for index in indices:
         inputs = test.sample(index).inputs
         found[index] = {
-            name: view(name, value, run.settings.encoders.get(name, ""))
+            name: view(
+                name, value, run.settings.encoders.get(name, ""), test.text(name, index) or ""
+            )
             for name, value in inputs.items()
         }
     return found, ""

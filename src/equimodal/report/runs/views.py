@@ -6,6 +6,7 @@ import base64
 import io
 import re
 import struct
+import textwrap
 import wave
 import zlib
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ POINTS = 1024
 CHANNELS = 6
 SECONDS = 4
 RATE = 16_000  # Hz, where the data do not say
+CHARACTERS = 400
 WAVE = 2_000  # a row of at least so many values is sound
 
 # Cividis, which grows evenly in lightness: Nuñez, Anderton and Renslow, PLoS ONE 2018.
@@ -94,7 +96,7 @@ class Words:
 View = Picture | Cloud | Drawing | Sound | Words
 
 
-def view(name: str, value: Tensor, encoder: str = "") -> View:
+def view(name: str, value: Tensor, encoder: str = "", text: str = "") -> View:
     """What can be shown of a sample.
 
     Args:
@@ -102,7 +104,11 @@ def view(name: str, value: Tensor, encoder: str = "") -> View:
         value: as the encoder sees it: a picture [C, H, W], frames [T, C, H, W] or [C, T, H, W], a point cloud [N, 3], a
             sequence [T, D], sound [T] or [1, T], a vector [D], token ids [T].
         encoder: the expression of the encoder that reads it, which tells point clouds from sequences of three channels.
+        text: as it was written, where the value is one.
     """
+    if text:
+        short = textwrap.shorten(text, CHARACTERS, placeholder=" …")
+        return Words(short, f"{len(value)} tokens")
     if not value.dtype.is_floating_point and value.ndim == 1:
         return Words(" ".join(map(str, value.tolist()[:60])), f"{len(value)} token ids")
     found = value.double().numpy()
