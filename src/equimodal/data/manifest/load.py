@@ -261,6 +261,7 @@ def load(
         encoders={
             m.name: m.encoder or default_encoder(m, streams[m.name]) for m in recipe.modalities
         },
+        augment={m.name: m.augment for m in recipe.modalities if m.augment},
         training=_training(recipe, len(parts["train"])),
         left_out={opened.lines.where(row): reason for row, reason in left_out.items()},
     )
