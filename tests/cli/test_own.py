@@ -62,6 +62,22 @@ def test_a_run_is_resumed_and_predicts_where_the_data_have_moved(
     assert pq.read_table("run/predictions-val.parquet").num_rows == 3
 
 
+def test_several_epochs_of_decoding_are_told_and_how_to_save_them(
+    pets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(data: object, epochs: int) -> str:
+        options = [*QUICK, f"--epochs={epochs}", "--out=run", "--overwrite"]
+        assert main(["train", str(data), *options]) == 0
+        seen = capsys.readouterr()
+        return " ".join((seen.out + seen.err).split())
+
+    advice = "photo will be decoded in every epoch; to decode once: equimodal data prepare"
+    assert advice in told(pets, 2)
+    assert "decode" not in told(pets, 1)
+    said(capsys, 0, "data", "prepare", pets, "--out=ready")
+    assert "decode" not in told("ready/data.toml", 2)
+
+
 def test_what_is_left_out_is_listed_in_the_run(
     pets: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

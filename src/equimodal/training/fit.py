@@ -256,6 +256,8 @@ class _Training:
         self.progress.start(total, f"{self.settings.method} on {self.settings.data}")
         self.progress.advance(self.position.step, {"epoch": self.position.epoch + 1})
         self.shown = self.position.step
+        if self.data.advice and self.settings.epochs > 1:
+            self.progress.message(self.data.advice)
         with self.interrupt.caught():
             while not self.finished:
                 self.epoch(self.position.epoch)
