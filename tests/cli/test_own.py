@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from equimodal.cli import main
 from equimodal.data.manifest import Recipe
 from fixtures import own
-from fixtures.media import write_wav
+from fixtures.media import write_cube, write_video, write_wav
 
 pytest.importorskip("PIL", reason="needs the extra media")
 QUICK = ["--method=joint()", "--no-probe", "--fit-fusion=off", "--threads=1", "--device=cpu"]
@@ -61,6 +62,22 @@ def test_a_run_is_resumed_and_predicts_where_the_data_have_moved(
     assert pq.read_table("run/predictions-val.parquet").num_rows == 3
 
 
+def test_several_epochs_of_decoding_are_told_and_how_to_save_them(
+    pets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(data: object, epochs: int) -> str:
+        options = [*QUICK, f"--epochs={epochs}", "--out=run", "--overwrite"]
+        assert main(["train", str(data), *options]) == 0
+        seen = capsys.readouterr()
+        return " ".join((seen.out + seen.err).split())
+
+    advice = "photo will be decoded in every epoch; to decode once: equimodal data prepare"
+    assert advice in told(pets, 2)
+    assert "decode" not in told(pets, 1)
+    said(capsys, 0, "data", "prepare", pets, "--out=ready")
+    assert "decode" not in told("ready/data.toml", 2)
+
+
 def test_what_is_left_out_is_listed_in_the_run(
     pets: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +122,90 @@ def test_a_folder_for_each_class(tmp_path: Path, capsys: pytest.CaptureFixture[s
     lines = (tmp_path / "things" / "samples.csv").read_text().splitlines()
     assert len(lines) == 17
     assert "test/a/test0.png,test/a/test0.wav,a,test" in lines
+
+
+def trained_from_a_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What `init` guessed; `check` finds nothing wrong with it, and one epoch is trained from it."""
+    told = said(capsys, 0, "data", "init", folder)
+    path = folder / f"{folder.name}.toml"
+    said(capsys, 0, "data", "check", path)
+    options = [*QUICK, "--epochs=1", "--val-fraction=0.2", "--batch-size=8", f"--out={folder}/run"]
+    said(capsys, 0, "train", path, *options)
+    tested = json.loads((folder / "run" / "results.json").read_text())["test"]
+    assert set(tested["modalities"]) == {m.name for m in Recipe.read(path).modalities}
+    return told
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_videos_give_pictures_and_sound(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], table: bool
+) -> None:
+    pytest.importorskip("av", reason="needs the extra media")
+    folder, rows = tmp_path / "films", []
+    for i in range(14):
+        label, suffix = ("wave", "jump")[i % 2], ("mp4", "flv")[i // 2 % 2]
+        clip = write_video(folder / label / f"{i}.{suffix}", 0.5 + i / 100, hertz=300 + 30 * i)
+        rows.append({"clip": str(clip.relative_to(folder)), "label": label})
+    if table:
+        own.write_table(folder / "films.csv", rows)
+        told = said(capsys, 0, "data", "init", folder)
+        said(capsys, 0, "data", "check", folder / "films.toml")
+    else:
+        told = trained_from_a_folder(folder, capsys)
+    name = "clip" if table else "video"
+    assert "their sound as well, as the modality sound" in told
+    found = {m.name: m for m in Recipe.read(folder / "films.toml").modalities}
+    assert [(n, m.kind, m.columns) for n, m in found.items()] == [
+        (name, "video", (name,)),
+        ("sound", "audio", (name,)),
+    ]
+    assert dict(found["sound"].options)["seconds"] == 0.5
+
+
+def test_videos_without_sound_give_pictures_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("av", reason="needs the extra media")
+    for i in range(4):
+        write_video(tmp_path / "films" / "ab"[i % 2] / f"{i}.mp4", 0.5, sound=i == 0)
+    said(capsys, 0, "data", "init", tmp_path / "films")
+    assert [m.name for m in Recipe.read(tmp_path / "films" / "films.toml").modalities] == ["video"]
+
+
+def test_point_clouds_of_several_formats(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trimesh = pytest.importorskip("trimesh", reason="needs the extra media")
+    folder, rng = tmp_path / "clouds", np.random.default_rng(0)
+    for i in range(15):
+        place = folder / ("cube", "ball", "rod")[i % 3] / f"{i}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        points = rng.normal(size=(60 + i, 3))
+        if i % 3 == 0:
+            write_cube(place.with_suffix(".off"), scale=1 + i)
+        elif i % 3 == 1:
+            trimesh.PointCloud(points).export(place.with_suffix(".ply"))
+        else:
+            np.savetxt(place.with_suffix(".xyz"), points)
+    np.savetxt(folder / "cube" / "0.xyz", points)  # the first cube in another format
+    told = trained_from_a_folder(folder, capsys)
+    assert "cube/0.xyz" in told and "1 left out: another of the same kind and name" in told
+    assert (folder / "samples.csv").read_text().count("\n") == 16
+
+
+def test_pictures_and_sounds_of_one_name_are_one_sample(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mixed"
+    for i in range(16):
+        place = folder / "ab"[i % 2] / str(i)
+        own.write_slope(place.with_suffix(".png"), (9, 5 * i, 7))
+        if i % 4:
+            write_wav(place.with_suffix(".wav"), 0.2 + i / 50, 8000)
+    trained_from_a_folder(folder, capsys)
+    lines = (folder / "samples.csv").read_text().splitlines()
+    assert lines[0] == "image,audio,label" and len(lines) == 17
+    assert {"a/0.png,,a", "b/1.png,b/1.wav,b"} < set(lines)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,10 @@ class Options(Settings):
         {}, description='as in --encoders.image "cnn(channels=1)"; else the data set\'s own'
     )
 
+    augment: Annotated[dict[str, str], Parameter(negative="")] = Field(
+        {}, description='as in --augment.audio "spec_augment(time=20, frequency=8)"; else none'
+    )
+
     @field_validator("modalities")
     @classmethod
     def _split(cls, given: tuple[str, ...] | None) -> tuple[str, ...] | None:

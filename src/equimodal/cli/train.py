@@ -94,8 +94,9 @@ def settings(data: str | None, config: Path | None, options: Options) -> Setting
     given = options.said() | ({} if data is None else _named(data, options))
     if config is not None:
         values = read_toml(config)
-        if "encoders" in given:  # one option names one encoder; those of the others stay
-            given["encoders"] = {**values.get("encoders", {}), **given["encoders"]}
+        for table in ("encoders", "augment"):  # one option names one modality; the others stay
+            if table in given:
+                given[table] = {**values.get(table, {}), **given[table]}
         return Settings.of({**values, **given}, str(config))
     if data is None:
         raise ConfigError(

@@ -54,8 +54,10 @@ class Dataset(torch.utils.data.Dataset[Sample], ABC):
         targets: [N] class ids.
         shapes: for each modality the shape of one sample; -1 in the first place marks sequences of different lengths.
         present: for each modality that some sample lacks, [N] booleans.
+        time_first: the modalities that are spectrograms [..., T, F] or sequences [T, F], where others are [..., F, T].
     """
 
+    time_first: tuple[str, ...] = ()
     modalities: tuple[str, ...]
     classes: tuple[str, ...]
     targets: Tensor
@@ -132,6 +134,7 @@ class Arrays(Dataset):
         transforms: for a modality, how the stored value of one sample becomes what the encoder sees; receives the value
             and a generator that is a function of (seed, modality, epoch, index).
         seed: of the transforms.
+        time_first: the modalities that are spectrograms [..., T, F].
 
     Raises:
         DataError: lengths differ, a value is not finite, a label is outside the classes.
@@ -146,7 +149,9 @@ class Arrays(Dataset):
         present: Mapping[str, ArrayLike | Tensor] | None = None,
         transforms: Mapping[str, Transform] | None = None,
         seed: int = 0,
+        time_first: Sequence[str] = (),
     ) -> None:
+        self.time_first = tuple(name for name in time_first if name in inputs)
         self.inputs = {name: torch.as_tensor(values) for name, values in inputs.items()}
         self.targets = torch.as_tensor(targets, dtype=torch.long)
         self.modalities = tuple(self.inputs)
@@ -230,6 +235,7 @@ class Arrays(Dataset):
             present={name: mask[keep] for name, mask in self.present.items()},
             transforms=self.transforms,
             seed=self.seed,
+            time_first=self.time_first,
         )
 
     def only(self, modalities: Sequence[str]) -> Arrays:
@@ -241,6 +247,7 @@ class Arrays(Dataset):
             present={name: mask for name, mask in self.present.items() if name in names},
             transforms=self.transforms,
             seed=self.seed,
+            time_first=self.time_first,
         )
 
     def fingerprint(self) -> str:

@@ -78,6 +78,7 @@ class Filed(Dataset):
                     f"{name} has {len(values)} items and the targets have {len(self.targets)}; they must be as many."
                 )
         self.shapes = {name: reader.shape for name, reader in self.readers.items()}
+        self.time_first = tuple(n for n, reader in self.readers.items() if reader.time_first)
         masks = {
             name: torch.tensor([item is not None for item in values], dtype=torch.bool)
             for name, values in self.items.items()

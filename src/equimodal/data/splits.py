@@ -27,6 +27,8 @@ class Splits:
             nothing can be selected then.
         recipe: the options that made it, resolved; no paths.
         encoders: for each modality the expression of its default encoder.
+        augment: for a modality the expression of what training does to it, if the user says nothing.
+        advice: what a user should know before training for several epochs.
         training: what the set would be trained with if the user says nothing, such as ``batch_size``.
         val_indices: the rows of the published train part that were carved out as `val`; empty where a set has its own.
         left_out: for each published sample that is in no part, by its name, the reason: files that are missing or that
@@ -45,6 +47,8 @@ class Splits:
     training: Mapping[str, float] = field(default_factory=dict)
     val_indices: tuple[int, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
+    augment: Mapping[str, str] = field(default_factory=dict)
+    advice: str = ""
 
     def __post_init__(self) -> None:
         for part, data in (("val", self.val), ("test", self.test)):
@@ -132,6 +136,7 @@ class Splits:
             val=self.val.only(names),
             test=self.test.only(names),
             encoders={name: self.encoders[name] for name in names if name in self.encoders},
+            augment={name: self.augment[name] for name in names if name in self.augment},
         )
 
 

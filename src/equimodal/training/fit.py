@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..core import Balanced, Method
 from ..core.expression import build
+from ..data.augmented import augmented
 from ..data.dropout import ModalityDropout
 from ..data.loader import Loader
 from ..data.splits import Splits
@@ -152,7 +153,9 @@ def _resolved(
 ) -> Settings:
     """What the user said, over what suits the data set, over the defaults."""
     said = {**({} if settings is None else settings.said()), **options}
+    augment = {**data.augment, **said.get("augment", {})}
     known = {"data": data.name, **data.training, **said, "method": method.expression()}
+    known |= {"augment": augment}
     made = Settings(**known)
     _check(made, data)
     return made.resolved(schedule=resolve_schedule(made.schedule, method))
@@ -171,6 +174,7 @@ def _check(settings: Settings, data: Splits) -> None:
         )
     if not len(data.test):
         raise ConfigError(f"{data.name} has no test samples.")
+    augmented(data.train, settings.augment)  # a refusal comes before anything is written
 
 
 def _fit_here(task: _Task, progress: Progress) -> Run:
@@ -228,8 +232,9 @@ class _Training:
     def _train_feed(self) -> Feed:
         dropout = self.settings.modality_dropout
         seed = self.settings.seed
+        seen = augmented(self.data.train, self.settings.augment, seed)
         loader = Loader(
-            ModalityDropout(self.data.train, dropout, seed) if dropout else self.data.train,
+            ModalityDropout(seen, dropout, seed) if dropout else seen,
             self.settings.batch_size,
             seed=self.settings.seed,
             workers=self.settings.workers,
@@ -251,6 +256,8 @@ class _Training:
         self.progress.start(total, f"{self.settings.method} on {self.settings.data}")
         self.progress.advance(self.position.step, {"epoch": self.position.epoch + 1})
         self.shown = self.position.step
+        if self.data.advice and self.settings.epochs > 1:
+            self.progress.message(self.data.advice)
         with self.interrupt.caught():
             while not self.finished:
                 self.epoch(self.position.epoch)

@@ -83,6 +83,10 @@ class Settings(BaseModel):
     split_seed: int | None = Field(
         None, ge=0, description="of the split, where a set has none of its own; else the set's"
     )
+    augment: dict[str, str] = Field(
+        {},
+        description="modality -> expression of what training does to it; else the data set's own",
+    )
     modality_dropout: float = Field(
         0,
         ge=0,

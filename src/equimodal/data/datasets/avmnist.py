@@ -160,7 +160,7 @@ def load(
     }
     return Splits.carved(
         "avmnist",
-        Arrays(every, targets, [str(digit) for digit in range(10)]),
+        Arrays(every, targets, [str(digit) for digit in range(10)], time_first=["audio"]),
         train=train,
         test=np.arange(counts["train"], len(targets)),
         fit=fit,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import DataError
-from .guess import OPTIONS, Draft, Found, kind_of
+from .guess import OPENED, OPTIONS, Draft, Found, hear, kind_of
 from .load import PARTS, SPELLINGS
 
 __all__ = ["draft_folder"]
@@ -44,6 +44,7 @@ def draft_folder(folder: Path) -> tuple[Draft, list[dict[str, str]]]:
     kinds = _modality_folder(media)
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     labels = set()
+    spare = []  # of a sample that has such a file already
     for medium in media:
         modality = medium.folders[0] if kinds else medium.kind
         inner = medium.folders[1:] if kinds else medium.folders
@@ -54,13 +55,19 @@ def draft_folder(folder: Path) -> tuple[Draft, list[dict[str, str]]]:
             )
         key = (medium.split, *inner, medium.path.stem)
         row = rows.setdefault(key, {"label": inner[0], "split": medium.split})
-        row[_plain(modality)] = medium.path.as_posix()
+        if row.setdefault(_plain(modality), medium.path.as_posix()) != medium.path.as_posix():
+            spare.append(medium)
         labels.add(inner[0])
     if len(labels) < 2:
         raise DataError(
             f"{folder} has files in one folder only, {', '.join(labels)}; two classes are the least."
         )
-    return _draft(folder, media, rows, kinds), list(rows.values())
+    without = set(spare)
+    draft = _draft(folder, [m for m in media if m not in without], rows, kinds)
+    if spare:
+        said = f"{len(spare)} left out: another of the same kind and name lies beside each"
+        draft.notes.append((spare[0].path.as_posix(), said))
+    return draft, list(rows.values())
 
 
 def _media(folder: Path) -> Iterator[Medium]:
@@ -112,16 +119,20 @@ def _draft(
         found.setdefault(_plain(medium.folders[0] if kinds else medium.kind), []).append(medium)
     for name, files in found.items():
         kind = files[0].kind
-        options = OPTIONS[kind]([folder / medium.path for medium in files[:20]])
+        options = OPTIONS[kind]([folder / medium.path for medium in files[:OPENED]])
         draft.modalities.append(Found(name, kind, {"column": (name, ""), **options}))
         draft.notes.append((name, f"{len(files)} {kind} files"))
+    silent = all(modality.kind != "audio" for modality in draft.modalities)
+    for film in [m for m in draft.modalities if m.kind == "video" and silent]:
+        videos = [folder / medium.path for medium in found[film.name][:OPENED]]
+        hear(draft, film.name, {"column": (film.name, "")}, videos)
     return draft
 
 
 def write_rows(path: Path, draft: Draft, rows: Sequence[Mapping[str, str]]) -> None:
     """The manifest."""
-    names = [found.name for found in draft.modalities]
-    columns = [*names, "label", *(["split"] if draft.split else [])]
+    names = [found.lines["column"][0] for found in draft.modalities]
+    columns = [*dict.fromkeys(names), "label", *(["split"] if draft.split else [])]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(
             file, columns, restval="", extrasaction="ignore", lineterminator="\n"

@@ -13,13 +13,14 @@ from typing import Any
 from ...errors import DataError, EquimodalError
 from ..media.audio import SOUND_SUFFIXES
 from ..media.clouds import CLOUD_SUFFIXES
+from ..media.container import opened
 from ..media.image import IMAGE_SUFFIXES
 from ..media.sequence import SEQUENCE_SUFFIXES
 from ..media.video import VIDEO_SUFFIXES
 from .load import PARTS, SPELLINGS
 from .table import Table, read
 
-__all__ = ["Draft", "Found", "draft_table", "kind_of"]
+__all__ = ["OPENED", "OPTIONS", "Draft", "Found", "draft_table", "hear", "kind_of"]
 
 LOOKED_AT = 1000  # rows by which a column is told
 OPENED = 20  # files that are opened to choose a size
@@ -38,6 +39,8 @@ GROUPS = (
 SPLITS = ("split", "set", "subset", "partition", "part")
 IDS = ("id", "uid", "uuid", "index", "key", "name", "sample")
 MOST_CLASSES, MOST_CATEGORIES = 1000, 50
+SIZE_SAID = "pixels of a side; 224 sees more and costs 12 times as much"
+FLIP_SAID = "mirrored in half of the looks of training; false if left and right differ"
 
 # A .txt is a text and a .npy a sequence; both suffixes are used for point clouds too, which the user then says.
 KIND_OF = {
@@ -231,6 +234,8 @@ def _media(name: str, column: _Column, search: Sequence[Path], base: Path, draft
         found = Found(_free(name, kind, draft), kind, {**lines, **OPTIONS[kind](files)})
         draft.modalities.append(found)
         draft.notes.append((name, f"{kind} files{'' if relative == '.' else f' in {relative}'}"))
+        if kind == "video":
+            hear(draft, name, lines, files)
         return
     words = [len(value.split()) for value in column.values]
     if not column.numeric and words and statistics.mean(words) >= 3 and len(column.different) > 20:
@@ -323,11 +328,39 @@ def _image(files: Sequence[Path]) -> dict[str, tuple[Any, str]]:
     channels = 1 if modes and modes <= {"1", "L"} else 3
     encoder = "cnn" if small else "resnet18"
     return {
-        "size": (32 if small else 64, "pixels of a side; 224 sees more and costs 12 times as much"),
+        "size": (32 if small else 64, SIZE_SAID),
         "channels": (channels, ""),
-        "flip": (True, "mirrored in half of the looks of training; false if left and right differ"),
+        "flip": (True, FLIP_SAID),
         "encoder": (f"{encoder}(channels={channels})", ""),
     }
+
+
+def hear(
+    draft: Draft, column: str, lines: Mapping[str, tuple[Any, str]], videos: Sequence[Path]
+) -> None:
+    """Adds the sound of videos as a modality of its own, read from the same column, if most of the first have any.
+
+    Args:
+        draft: what it is added to.
+        column: that names the videos.
+        lines: where they are, in the TOML.
+        videos: some of them.
+    """
+    lengths = [length for path in videos[:OPENED] if (length := _seconds_of_sound(path))]
+    if 2 * len(lengths) <= len(videos[:OPENED]):
+        return
+    found = Found(_free("sound", "audio", draft), "audio", {**lines, **_heard(lengths)})
+    draft.modalities.append(found)
+    draft.notes.append((column, f"their sound as well, as the modality {found.name}"))
+
+
+def _seconds_of_sound(path: Path) -> float:
+    """How long a video with sound is; 0 where it has none, or cannot be read."""
+    try:
+        with opened(path) as container:
+            return float(container.duration or 0) / 1e6 if container.streams.audio else 0.0
+    except DataError:
+        return 0.0
 
 
 def _audio(files: Sequence[Path]) -> dict[str, tuple[Any, str]]:
@@ -339,6 +372,11 @@ def _audio(files: Sequence[Path]) -> dict[str, tuple[Any, str]]:
             lengths.append(len(waveform(path, 16000)) / 16000)
         except EquimodalError:
             continue
+    return _heard(lengths)
+
+
+def _heard(lengths: Sequence[float]) -> dict[str, tuple[Any, str]]:
+    """How sound of such lengths, in seconds, is read."""
     seconds = min(10.0, max(0.5, round(statistics.median(lengths or [3.0]) * 2) / 2))
     return {
         "rate": (16000, "Hz; all are resampled to it"),
@@ -353,7 +391,8 @@ def _audio(files: Sequence[Path]) -> dict[str, tuple[Any, str]]:
 def _video(files: Sequence[Path]) -> dict[str, tuple[Any, str]]:
     return {
         "frames": (3, "of a clip"),
-        "size": (64, "pixels of a side; 224 sees more and costs 12 times as much"),
+        "size": (64, SIZE_SAID),
+        "flip": (True, FLIP_SAID),
         "encoder": ("resnet18(channels=3)", ""),
     }
 

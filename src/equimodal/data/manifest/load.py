@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -261,8 +261,25 @@ def load(
         encoders={
             m.name: m.encoder or default_encoder(m, streams[m.name]) for m in recipe.modalities
         },
+        augment={m.name: m.augment for m in recipe.modalities if m.augment},
         training=_training(recipe, len(parts["train"])),
         left_out={opened.lines.where(row): reason for row, reason in left_out.items()},
+        advice=_advice(recipe, streams),
+    )
+
+
+def _advice(recipe: Recipe, streams: Mapping[str, Stream]) -> str:
+    """That media are decoded in every epoch, and how they are decoded once."""
+    costly = [
+        m.name
+        for m in recipe.modalities
+        if m.kind in ("image", "audio", "video") and isinstance(streams[m.name], Files)
+    ]
+    if not costly:
+        return ""
+    return (
+        f"{' and '.join(costly)} will be decoded in every epoch; to decode once: equimodal data prepare "
+        f"{recipe.path} --out FOLDER"
     )
 
 

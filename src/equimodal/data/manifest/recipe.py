@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ...core.expression import call
-from ...errors import ConfigError, DataError, nearest
+from ...core.expression import build, call
+from ...errors import ConfigError, DataError, EquimodalError, nearest
+from ..augmentations import BY_NAME, Augmentation
 from ..media.reader import Reader
 
 __all__ = ["KINDS", "Modality", "Recipe"]
@@ -31,7 +32,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
 SPANS = ("audio", "video")  # kinds of which a part, in seconds, may be read
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 OWN = (
-    *("kind", "column", "columns", "categories", "encoder"),
+    *("kind", "column", "columns", "categories", "encoder", "augment"),
     *("start", "stop", "files", "root", "suffix"),
 )
 TOP = (
@@ -50,6 +51,7 @@ class Modality:
         columns: that form it: of a table any number, else one.
         categories: of a table those of its columns that hold words, not numbers.
         encoder: an expression, or "".
+        augment: what training does to it, an expression, or "".
         start, stop: columns with the seconds between which sound or a video is read, or "".
         root: the folder, under that of the manifest, that its paths are relative to, or "".
         suffix: what is added to its cells to make them paths, such as ``.jpg``, or "".
@@ -62,6 +64,7 @@ class Modality:
     columns: tuple[str, ...]
     categories: tuple[str, ...] = ()
     encoder: str = ""
+    augment: str = ""
     start: str = ""
     stop: str = ""
     root: str = ""
@@ -221,6 +224,7 @@ class _Parser:
             columns,
             categories,
             str(table.get("encoder", "")),
+            str(table.get("augment", "")),
             files=bool(table.get("files", False)),
             options=options,
             **texts,
@@ -229,12 +233,14 @@ class _Parser:
         return made
 
     def checked(self, modality: Modality, where: str) -> None:
-        """The reader can be built; a vocabulary is not there yet."""
+        """The reader and the augmentation can be built; a vocabulary is not there yet."""
         try:
             named = {name for name, _ in modality.options}
             words = modality.kind == "text" and not named & {"vectors", "tokenizer"}
             modality.reader(**({"words": ("a",)} if words else {}))
-        except ConfigError as error:
+            if modality.augment not in ("", "none"):
+                build(modality.augment, BY_NAME, "augmentation", Augmentation)
+        except EquimodalError as error:
             raise ConfigError(f"{self.path}: {where}: {error}") from None
 
     def need(self, name: str, kind: type) -> Any:

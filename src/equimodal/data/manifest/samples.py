@@ -63,6 +63,7 @@ class Samples(Dataset):
         self.augment = augment
         self.modalities = tuple(self.streams)
         self.shapes = {name: stream.shape for name, stream in self.streams.items()}
+        self.time_first = tuple(name for name, s in self.streams.items() if s.time_first)
         masks = {name: torch.from_numpy(s.present[rows]) for name, s in self.streams.items()}
         self.present = {name: mask for name, mask in masks.items() if not bool(mask.all())}
 

@@ -42,6 +42,7 @@ class Stream(ABC):
     """
 
     name: str
+    time_first: bool = False
 
     @cached_property
     def present(self) -> NDArray[np.bool_]:
@@ -79,6 +80,10 @@ class Stored(Stream):
 
     reader: Reader
     lines: Lines
+
+    @property
+    def time_first(self) -> bool:  # type: ignore[override]
+        return self.reader.time_first
 
     @property
     def shape(self) -> tuple[int, ...]:

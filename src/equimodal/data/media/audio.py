@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...errors import ConfigError, DataError
 from . import spectra
-from .augment import resize, spec_augment, window
+from .augment import resize, window
 from .container import opened, refuse_cut
 from .reader import Reader, needs, require
 
@@ -49,7 +49,6 @@ class Audio(Reader):
             (-4.503877, 10.282552).
         frames: of fbank, cut or filled with zeros; 0: as they are.
         size: the spectrogram is resized to these pixels, such as (224, 224).
-        mask: of SpecAugment in training: widest band and longest stretch of time.
 
     Raises:
         ConfigError: an option that cannot be.
@@ -66,7 +65,6 @@ class Audio(Reader):
     scale: Literal["none", "sample"] | tuple[float, float] = "none"
     frames: int = 0
     size: tuple[int, int] | None = None
-    mask: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         forms = ("waveform", "stft", "density", "logmel", "fbank")
@@ -80,6 +78,10 @@ class Audio(Reader):
             raise ConfigError(
                 f"form={self.form!r} needs seconds: spectrograms of a batch have one length."
             )
+
+    @property
+    def time_first(self) -> bool:
+        return self.form == "fbank"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -104,8 +106,6 @@ class Audio(Reader):
         if self.size is not None:
             image = resize(image[None], *self.size)[0]
         image = self._scaled(image)
-        if rng is not None and any(self.mask):
-            image = spec_augment(image, rng, *self.mask)
         return image if self.form == "fbank" and not self.frames else image[None]
 
     def _fit(self, wave: Tensor, rng: np.random.Generator | None) -> Tensor:

@@ -71,17 +71,18 @@ def window(values: Tensor, length: int, rng: np.random.Generator | None) -> Tens
 
 
 def spec_augment(
-    spectrogram: Tensor, rng: np.random.Generator, frequency: int, time: int
+    spectrogram: Tensor, rng: np.random.Generator, frequency: int, time: int, masks: int = 1
 ) -> Tensor:
-    """A spectrogram [..., F, T] with one band and one stretch of time replaced by its mean.
+    """A spectrogram [..., F, T] with bands and stretches of time replaced by its mean.
 
     Args:
         spectrogram: [..., F, T].
         rng: generator.
         frequency, time: widest band and longest stretch; the widths are uniform from 0 to these.
+        masks: of each.
     """
     out = spectrogram.clone()
-    for dim, longest in ((-2, frequency), (-1, time)):
+    for dim, longest in ((-2, frequency), (-1, time)) * masks:
         size = out.shape[dim]
         width = int(rng.integers(min(longest, size) + 1))
         start = int(rng.integers(size - width + 1))

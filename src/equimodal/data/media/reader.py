@@ -54,6 +54,11 @@ class Reader(ABC):
         return None
 
     @property
+    def time_first(self) -> bool:
+        """Whether time is the axis before the last, and not the last."""
+        return False
+
+    @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """Of what `finish` gives; -1 in the first place marks sequences of different lengths."""
