@@ -17,9 +17,11 @@ from equimodal.report.page import Figure, Page, Side, Table
 from equimodal.report.runs import Record, of_runs, read_all
 from equimodal.report.runs.front import front
 from equimodal.report.runs.intervals import difference, wilson
-from equimodal.report.runs.samples import disagreement, samples
+from equimodal.report.runs.samples import Samples, disagreement, samples
 from equimodal.report.runs.use import agreement
 from equimodal.report.write import default_file, write
+from equimodal.training.run import load_data, train
+from equimodal.training.settings import Settings
 from fixtures.reports import BAD, CLASSES, MODALITIES, hostile
 
 
@@ -231,3 +233,31 @@ def test_ten_runs_fit_into_eight_megabytes(folders: list[Path], runs: list[Recor
     many = [replace(runs[0], name=f"run {i}", history=runs[0].history * 50) for i in range(10)]
     size = len(html.render(of_runs(many)).encode())
     assert 4e6 < size < 8e6
+
+
+def test_texts_are_shown_as_they_were_written(tmp_path: Path) -> None:
+    says = [("Fine", "up"), ("Dreary, rain & <b>wind</b>", "down")] * 20
+    splits = ["train"] * 20 + ["val"] * 8 + ["test"] * 12
+    cells = ["" if i % 10 == 9 else f'"{text}"' for i, (text, _) in enumerate(says)]
+    rows = "".join(
+        f"{split},{label},{cell},{i % 3}\n"
+        for i, (split, cell, (_, label)) in enumerate(zip(splits, cells, says, strict=True))
+    )
+    (tmp_path / "days.csv").write_text("split,label,said,heat\n" + rows, encoding="utf-8")
+    (tmp_path / "days.toml").write_text(
+        'manifest = "days.csv"\nlabel = "label"\nsplit = "split"\n'
+        '[modalities.words]\nkind = "text"\ncolumn = "said"\n[modalities.heat]\nkind = "table"\ncolumns = ["heat"]\n',
+        encoding="utf-8",
+    )
+    settings = Settings(data=str(tmp_path / "days.toml"), epochs=1, batch_size=8)
+    train(settings, tmp_path / "run")
+    section = samples(read_all([tmp_path / "run"]), 12)
+    assert section is not None
+    cards = next(part for part in section.parts if isinstance(part, Samples)).cards
+    seen = {card.index: card.views["words"] for card in cards if "words" in card.views}
+    assert len(seen) >= 10  # of twelve tests two lack it
+    test = load_data(settings).test
+    for index, shown in seen.items():
+        text = "Fine" if int(test.targets[index]) == test.classes.index("up") else says[1][0]
+        assert shown.text == test.text("words", index) == text
+    assert test.text("words", 1) is None and test.text("heat", 0) is None
