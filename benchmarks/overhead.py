@@ -8,6 +8,8 @@ machine whose speed drifts slows all of them alike. Printed: the ratio of median
 steps, the median in milliseconds, and the backward passes per batch; the peak memory is that of a process of its own
 per row (``--memory``), because a process never gives its peak back. Ctrl-C ends the measurement and prints what there is.
 
+A method that is made for a head of its own has it, as in `equimodal train`; the others and the plain loop have `linear()`.
+
 Models: `cnn`, two small CNNs on 28×28 (batch 64); `resnet18`, audio ResNet-18 (1×128×128) and visual ResNet-18
 (3 frames of 3×112×112), batch 8.
 """
@@ -38,20 +40,24 @@ SAMPLES, CLASSES = 512, 10
 WARM = 5  # epochs of four batches before anything is measured
 
 
-def small_cnns() -> tuple[Multimodal, list[Batch]]:
+def small_cnns(head: str = "linear()") -> tuple[Multimodal, list[Batch]]:
     model = Multimodal(
         {"image": encoders.CNN(channels=1), "sound": encoders.CNN(channels=1)},
-        heads.Linear({"image": 64, "sound": 64}, CLASSES),
+        _head(head, {"image": 64, "sound": 64}),
     )
     return model, _batches({"image": (1, 28, 28), "sound": (1, 28, 28)}, 64)
 
 
-def two_resnets() -> tuple[Multimodal, list[Batch]]:
+def two_resnets(head: str = "linear()") -> tuple[Multimodal, list[Batch]]:
     model = Multimodal(
         {"image": encoders.ResNet18(channels=3), "sound": encoders.ResNet18(channels=1)},
-        heads.Linear({"image": 512, "sound": 512}, CLASSES),
+        _head(head, {"image": 512, "sound": 512}),
     )
     return model, _batches({"image": (3, 3, 112, 112), "sound": (1, 128, 128)}, 8)
+
+
+def _head(expression: str, widths: dict[str, int]) -> heads.Head:
+    return build(expression, heads.BY_NAME, "head", heads.Head, given=(widths, CLASSES))
 
 
 MODELS = {"cnn": small_cnns, "resnet18": two_resnets}
@@ -96,11 +102,11 @@ def plain_step(make: Callable[[], tuple[Multimodal, list[Batch]]]) -> Callable[[
 
 
 def balanced_step(
-    make: Callable[[], tuple[Multimodal, list[Batch]]], expression: str
+    make: Callable[[str], tuple[Multimodal, list[Batch]]], expression: str
 ) -> tuple[Callable[[int], None], Callable[[], int]]:
     torch.manual_seed(0)
-    model, batches = make()
     method = build(expression, methods.BY_NAME, "method", Method)
+    model, batches = make(next((leaf.head for leaf in method.leaves() if leaf.head), "linear()"))
     learner = Balanced(model, method, samples=SAMPLES, epochs=100).train()
     optimizer = torch.optim.SGD(learner.parameters(), lr=0.01, momentum=0.9)
     backwards = 0
