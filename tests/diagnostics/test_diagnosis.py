@@ -229,10 +229,10 @@ def test_decomposition_of_known_tables() -> None:
 
 
 def test_a_table_that_is_not_filled_is_not_decomposed() -> None:
-    said = (np.zeros(79, dtype=int), np.zeros(79, dtype=int))
-    assert decomposition(("a", "b"), said, said[0], 2, Bootstrap(79)) is None
-    rows = np.arange(80) % 2
-    found = decomposition(("a", "b"), (rows, 0 * rows), rows, 2, Bootstrap(80))
+    said = (np.zeros(159, dtype=int), np.zeros(159, dtype=int))
+    assert decomposition(("a", "b"), said, said[0], 2, Bootstrap(159)) is None
+    rows = np.arange(160) % 2
+    found = decomposition(("a", "b"), (rows, 0 * rows), rows, 2, Bootstrap(160))
     assert found.redundant == found.unique_second == found.synergistic == Interval(0, 0, 0)
     assert found.unique_first.low < np.log(2) < found.unique_first.high + 0.02
 

@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 
 ROUNDING = 1e-12
 BINS = 24
-PER_CELL = 10
+PER_CELL = 20
 """The fewest samples per cell of the table of two predictions and the label, below which its informations are noise."""
 
 
