@@ -7,6 +7,7 @@ A worker whose bench is gone (its input ends) writes a checkpoint and ends as we
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -70,14 +71,25 @@ def main(path: str) -> int:
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     store, shelf = Store(Path(path)), Shelf()
     try:
-        for name in HEAVY:
-            importlib.import_module(name)
+        _import_ahead()
         while (line := jobs.get()) is not None:
             record = train_cell(store, Cell(**json.loads(line)), shelf, _Told(answers))
             _say(answers, {"record": asdict(record)})
     except (KeyboardInterrupt, BrokenPipeError):
         os._exit(130)  # the checkpoint is written; nobody reads what else could be said
     return 0
+
+
+def _import_ahead() -> None:
+    """Without the garbage collector, which would walk all that is imported again and again, and free nothing."""
+    gc.disable()
+    for name in HEAVY:
+        importlib.import_module(name)
+    import torch  # not at the top: signals must be caught before it is imported, which takes seconds
+
+    torch.optim.SGD([torch.zeros(1)])  # the first optimiser imports PyTorch's compiler
+    gc.freeze()
+    gc.enable()
 
 
 def _listen(jobs: queue.SimpleQueue[str | None]) -> None:
