@@ -11,7 +11,7 @@ import torch
 from equimodal.core.batch import Padded
 from equimodal.core.expression import build
 from equimodal.data import Arrays, Loader, Splits
-from equimodal.data.augmentations import BY_NAME, Augmentation
+from equimodal.data.augmentations import BY_NAME, Augmentation, Jitter, Rotate, Scale, Shift
 from equimodal.data.augmented import augmented
 from equimodal.data.manifest import load
 from equimodal.errors import ConfigError, DataError, EquimodalError
@@ -204,3 +204,37 @@ def test_no_augmentation_is_the_data_itself() -> None:
     data = spectra()
     assert augmented(data, {"sound": "none"}) is data
     assert isinstance(Splits("s", data, data, data).augment, dict)
+
+
+def looks(change: Augmentation, points: torch.Tensor, count: int = 200) -> torch.Tensor:
+    return torch.stack([change(points, np.random.default_rng(i)) for i in range(count)])
+
+
+def test_clouds_are_turned_about_the_upright_axis() -> None:
+    points = torch.randn(20, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    turned = looks(Rotate(), points)
+    assert torch.equal(turned[..., 1], points[:, 1].expand(200, -1))
+    flat, turned_flat = (torch.complex(p[..., 0], p[..., 2]) for p in (points, turned))
+    turns = turned_flat / flat  # one angle for all points of a look
+    assert torch.allclose(turns, turns[:, :1]) and torch.allclose(
+        turns.abs(), torch.ones(1).double()
+    )
+    quadrants = torch.bincount((turns[:, 0].angle() // (torch.pi / 2) + 2).long(), minlength=4)
+    assert quadrants.min() > 25
+
+
+def test_clouds_are_scaled_and_moved_within_their_bounds() -> None:
+    ones = torch.ones(2, 3)
+    scaled = looks(Scale(2.0), ones)
+    assert torch.equal(scaled[:, 0], scaled[:, 1])
+    assert 0.5 <= scaled.min() < 0.6 and 1.9 < scaled.max() <= 2.0
+    moved = looks(Shift(0.3), ones) - 1
+    assert -0.3 <= moved.min() + 1e-6 and moved.min() < -0.27
+    assert 0.27 < moved.max() <= 0.3 + 1e-6
+
+
+def test_a_chain_does_all_of_it_in_order() -> None:
+    points = torch.randn(9, 3, generator=torch.Generator().manual_seed(1))
+    chain, rng = Rotate() + (Shift(0.3) + Jitter(0.01)), np.random.default_rng(5)
+    expected = Jitter(0.01)(Shift(0.3)(Rotate()(points, rng), rng), rng)
+    assert torch.equal(chain(points, np.random.default_rng(5)), expected)
