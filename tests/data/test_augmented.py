@@ -229,7 +229,7 @@ def test_clouds_are_scaled_and_moved_within_their_bounds() -> None:
     assert torch.equal(scaled[:, 0], scaled[:, 1])
     assert 0.5 <= scaled.min() < 0.6 and 1.9 < scaled.max() <= 2.0
     moved = looks(Shift(0.3), ones) - 1
-    assert -0.3 <= moved.min() + 1e-6 and moved.min() < -0.27
+    assert moved.min() + 1e-6 >= -0.3 and moved.min() < -0.27
     assert 0.27 < moved.max() <= 0.3 + 1e-6
 
 
