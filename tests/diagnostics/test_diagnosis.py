@@ -75,6 +75,16 @@ def test_figures_are_those_of_the_coalitions() -> None:
     one = ((right[0] - 1 / 3) + (right[2] - right[1])) / 2
     assert found.use["m1"].shapley_accuracy.value == pytest.approx(one)
     assert found.use["m1"].leave_one_out.value == pytest.approx(right[2] - right[1])
+    alone, other, both = (
+        logits.log_softmax(1).gather(1, batch.target[:, None]).squeeze(1).numpy()
+        for logits in (first, second, first + second)
+    )
+    each = (alone + np.log(3) + both - other) / 2  # of every sample, over the two orders
+    spread, its = found.use["m1"].by_sample, found.use["m2"].by_sample
+    assert spread.quantiles == pytest.approx(np.quantile(each, (0.05, 0.25, 0.5, 0.75, 0.95)))
+    assert its.quantiles[2] == pytest.approx(np.median(both + np.log(3) - each))
+    assert spread.below == (each < 0).mean() > 0 and sum(spread.counts) == 400
+    assert found.use["m1"].shapley_log_likelihood.value == pytest.approx(each.mean())
     assert found.interactions[0].accuracy.value == pytest.approx(
         right[2] - right[0] - right[1] + 1 / 3
     )

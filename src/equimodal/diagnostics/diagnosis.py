@@ -23,7 +23,7 @@ from .coalitions import Plan, plan
 from .conditional import conditional as shared
 from .findings import Diagnosis, Information, Interaction, Potential, Subset, Use
 from .geometry import geometry
-from .information import decomposition, distribution, entropy, lower_bound, pointwise
+from .information import decomposition, distribution, entropy, lower_bound, most_to_know, pointwise
 from .potential import Probes, probes
 from .robustness import BATCH, SAMPLES, Shaken, robustness, selected, some
 from .verdict import verdict
@@ -166,7 +166,8 @@ def _use(
 ) -> dict[str, Use]:
     plan, names = test.plan, test.plan.modalities
     shares = bootstrap.means(shapley)
-    log_shares = bootstrap.means(test.log_likelihood @ plan.shapley.T)
+    of_sample = test.log_likelihood @ plan.shapley.T
+    log_shares = bootstrap.means(of_sample)
     lost = bootstrap.means(test.correct @ np.stack([plan.leave_one_out(m) for m in names]).T)
     gained = bootstrap.means(test.correct @ np.stack([plan.add_one_in(m) for m in names]).T)
     error = plan.sampling_error(test.correct.mean(0))
@@ -182,6 +183,7 @@ def _use(
             _decoupled(test, m, bootstrap),
             dict(zip(classes, of_class, strict=True)),
             float(error[i]),
+            distribution(of_sample[:, i], most_to_know(test.target)),
         )
     return found
 
@@ -261,7 +263,7 @@ def _information(
         return replace(bootstrap, samples=int(there.sum()))
 
     rows, target, fused = np.arange(len(test)), test.target, test.log_likelihood[:, -1]
-    reach = -np.log(np.bincount(target)[target].min() / len(test))
+    reach = most_to_know(target)
     modalities, said, spread, retained = {}, {}, {}, {}
     for m, logits in test.unimodal.items():
         there = test.present[m]

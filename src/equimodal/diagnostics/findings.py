@@ -50,6 +50,7 @@ class Use:
         decoupled: accuracy of its own logits, on the samples that have it; None where the model has none.
         by_class: for each class its Shapley value of accuracy on samples of that class.
         sampling_error: standard error from sampling orders, of the Shapley value of accuracy; 0 where it is exact.
+        by_sample: how the Shapley value of log-likelihood is spread over samples; its mean is `shapley_log_likelihood`.
     """
 
     shapley_accuracy: Interval
@@ -59,6 +60,7 @@ class Use:
     decoupled: Interval | None
     by_class: Mapping[str, Interval | None]
     sampling_error: float
+    by_sample: Distribution | None = None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ __all__ = [
     "distribution",
     "entropy",
     "lower_bound",
+    "most_to_know",
     "pointwise",
 ]
 
@@ -85,6 +86,12 @@ def distribution(values: Array, reach: float) -> Distribution:
     at = (float(q) for q in np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95)))
     quantiles = (next(at), next(at), next(at), next(at), next(at))
     return Distribution(low, high, tuple(counts.tolist()), quantiles, float((values < 0).mean()))
+
+
+def most_to_know(target: NDArray[np.int64]) -> float:
+    """-log p(y) of the rarest class that there is, in nats."""
+    counts = np.bincount(target)
+    return float(-np.log(counts[counts > 0].min() / len(target)))
 
 
 def pointwise(log_likelihood: Array, target: NDArray[np.int64]) -> Array:

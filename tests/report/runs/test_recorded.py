@@ -103,6 +103,13 @@ def test_information_of_each_sample(run: Record) -> None:
     assert "What features share beyond the class" not in drawn
 
 
+def test_the_share_of_each_modality_in_each_sample(run: Record) -> None:
+    both = figures([run], "Use")["Share of each modality in each sample"].data
+    for name, use in (run.diagnosis or {})["use"].items():
+        counts = use["by_sample"]["counts"]
+        assert both[name] == [count / sum(counts) for count in counts]
+
+
 def test_what_features_share_beyond_the_class(folder: Path, tmp_path: Path) -> None:
     found = Diagnosis.from_dict(json.loads((folder / "diagnosis.json").read_text()))
     assert found.information is not None

@@ -10,7 +10,7 @@ from ..page import Figure
 from .diagnosis import diagnosed, series_of
 from .record import FUSED, Record, named
 
-__all__ = ["conditional", "spreads"]
+__all__ = ["conditional", "shares", "spreads"]
 
 Values = Mapping[str, Any]
 
@@ -20,6 +20,28 @@ def spreads(runs: Sequence[Record]) -> list[list[Figure]]:
     several = diagnosed(runs)
     shown = [run for run in several if _information(run).get("pointwise")]
     return [[own(run, several) for run in shown] for own in (_pointwise, _retained)]
+
+
+def shares(runs: Sequence[Record]) -> list[Figure]:
+    """For each diagnosed run how much of each sample's log-likelihood is each modality's."""
+    several = diagnosed(runs)
+    found = {run.name: _shares(run) for run in several}
+    return [
+        _spread(
+            named("Share of each modality in each sample", run, several),
+            "Left of 0: samples on which the modality misleads. A modality whose hump stands at 0 is not used for most samples.",
+            "Shapley value of the log-likelihood of each test sample's true class; its mean over samples is the value above. "
+            "Shares in bins; the outer bins hold what lies beyond.",
+            found[run.name],
+        )
+        for run in several
+        if found[run.name]
+    ]
+
+
+def _shares(run: Record) -> Values:
+    use = (run.diagnosis or {}).get("use") or {}
+    return {m: one["by_sample"] for m, one in use.items() if one.get("by_sample")}
 
 
 def conditional(runs: Sequence[Record]) -> list[Figure]:

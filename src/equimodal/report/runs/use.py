@@ -15,6 +15,7 @@ from .coalitions import Coalition, accuracy, adds, coalitions, likelihood, shapl
 from .diagnosis import use_figures
 from .front import together
 from .intervals import Interval, wilson
+from .nats import shares
 from .record import FUSED, Record
 
 __all__ = ["agreement", "use"]
@@ -32,6 +33,7 @@ def use(runs: Sequence[Record]) -> Section | None:
     if groups:
         parts.append(_agreement(groups))
     parts += use_figures(runs)
+    parts.append(Side(shares(runs)))
     undiagnosed = [run for run in groups if run.diagnosis is None]
     if summing := [run for run in undiagnosed if run.said is not None and adds(run.said)]:
         parts += [_subsets(summing), Side([_shapley(summing, *which) for which in _SHAPLEY])]
