@@ -116,12 +116,12 @@ def test_information_of_each_sample() -> None:
     shares = np.array([0.75, 0.75, 0.75, 0.25])
     found = pointwise(np.log(p), target)
     assert found == pytest.approx(np.log(p / shares))
-    spread = distribution(found, math.log(4))
+    spread = distribution(found, -2 * math.log(4), math.log(4))
     assert (spread.low, spread.high) == (-2 * math.log(4), math.log(4))
     assert sum(spread.counts) == 4 and spread.below == 0.25
     assert spread.quantiles == pytest.approx(np.quantile(found, [0.05, 0.25, 0.5, 0.75, 0.95]))
     # What lies beyond the bins is counted in the outer ones.
-    wide = distribution(np.array([-99.0, 99.0]), 1.0)
+    wide = distribution(np.array([-99.0, 99.0]), -2.0, 1.0)
     assert wide.counts[0] == wide.counts[-1] == 1 and sum(wide.counts) == 2
 
 

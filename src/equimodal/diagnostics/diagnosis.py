@@ -166,6 +166,7 @@ def _use(
 ) -> dict[str, Use]:
     plan, names = test.plan, test.plan.modalities
     shares = bootstrap.means(shapley)
+    reach = most_to_know(test.target)  # others that mislead can double what it is worth
     of_sample = test.log_likelihood @ plan.shapley.T
     log_shares = bootstrap.means(of_sample)
     lost = bootstrap.means(test.correct @ np.stack([plan.leave_one_out(m) for m in names]).T)
@@ -183,7 +184,7 @@ def _use(
             _decoupled(test, m, bootstrap),
             dict(zip(classes, of_class, strict=True)),
             float(error[i]),
-            distribution(of_sample[:, i], most_to_know(test.target)),
+            distribution(of_sample[:, i], -2 * reach, 2 * reach),
         )
     return found
 
@@ -273,8 +274,10 @@ def _information(
         log_p = logits.double().log_softmax(1).numpy()[rows, target][there]
         modalities[m] = lower_bound(log_p, target[there], test.classes, of(there))
         own = pointwise(log_p, target[there])
-        spread[m] = distribution(own, reach)
-        retained[m] = distribution(own + fused[there], reach)  # I(X; Y) + I(Z; Y) - H(Y)
+        spread[m] = distribution(own, -2 * reach, reach)
+        retained[m] = distribution(
+            own + fused[there], -2 * reach, reach
+        )  # I(X; Y) + I(Z; Y) - H(Y)
     parts = []
     for a, b in pairs:
         both = test.present[a] & test.present[b]
@@ -290,7 +293,7 @@ def _information(
         lower_bound(fused, target, test.classes, bootstrap),
         tuple(parts),
         spread,
-        distribution(pointwise(fused, target), reach),
+        distribution(pointwise(fused, target), -2 * reach, reach),
         retained,
     )
 

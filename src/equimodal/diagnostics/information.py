@@ -79,9 +79,8 @@ class Distribution:
     below: float
 
 
-def distribution(values: Array, reach: float) -> Distribution:
-    """Of values [N] between -2 and 1 times the most that there is to know of a class."""
-    low, high = -2 * reach, reach
+def distribution(values: Array, low: float, high: float) -> Distribution:
+    """Of values [N], in bins from low to high."""
     counts, _ = np.histogram(values.clip(low, high), BINS, (low, high))
     at = (float(q) for q in np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95)))
     quantiles = (next(at), next(at), next(at), next(at), next(at))
