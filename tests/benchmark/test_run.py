@@ -170,6 +170,8 @@ def test_tuning_has_equal_budgets_and_goes_on(tmp_path: Path) -> None:
     assert {cell.seed for cell in trials} == {SEED}
     rows = {line.label for line in Summary.read(whole).lines}
     assert rows == {"joint()", "uniform()", "uniform() tuned"}
+    some = bench(made, tmp_path / "d", executor=Here(), choice=Choice(only=("joint()",)))
+    assert ledger(some) == []  # what nobody tried has not failed
 
 
 def test_local_workers_train_the_same(done: Store, tmp_path: Path) -> None:

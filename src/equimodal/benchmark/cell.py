@@ -16,7 +16,7 @@ ANEW = frozenset({"data_root", "device", "workers", "threads", "checkpoint_every
 """Settings that change neither what is learned nor what is written down about it."""
 
 
-LATER = frozenset({"split_seed"})
+LATER = frozenset({"augment", "split_seed"})
 """Settings that the first stores did not know: nothing is hashed of them where they are not used, so that keys stay."""
 
 
@@ -52,7 +52,7 @@ class Cell:
 
 def key_of(settings: Mapping[str, Any], fingerprint: str) -> str:
     """24 hexadecimal digits: the hash of resolved settings and data."""
-    unused = {name for name in LATER if settings.get(name) is None}
+    unused = {name for name in LATER if settings.get(name) in (None, {})}
     kept = {name: value for name, value in settings.items() if name not in ANEW | unused}
     text = json.dumps([kept, fingerprint], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]

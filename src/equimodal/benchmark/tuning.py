@@ -190,7 +190,10 @@ def ledger(store: Store) -> list[Ledger]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     found = []
     for study in optuna.get_all_study_names(_storage(store)):
-        trials = optuna.load_study(study_name=study, storage=_storage(store)).get_trials(False)
+        asked = optuna.load_study(study_name=study, storage=_storage(store)).get_trials(False)
+        trials = [t for t in asked if t.state.is_finished()]  # `--only` leaves some untried
+        if not trials:
+            continue
         data, model, row, _ = study.split(" | ")
         said = tuple((_options(t.params), t.value) for t in trials)
         done = [t for t in trials if t.value is not None]
