@@ -16,6 +16,7 @@ from equimodal.cli import main
 from equimodal.data import load
 from equimodal.diagnostics import Bootstrap, Diagnosis, Interval
 from equimodal.diagnostics.information import decompose, decomposition
+from equimodal.diagnostics.run import read_diagnosis
 from equimodal.errors import ConfigError, DataError
 from equimodal.training.run import train
 from equimodal.training.settings import Settings
@@ -245,6 +246,29 @@ def test_a_table_that_is_not_filled_is_not_decomposed() -> None:
     found = decomposition(("a", "b"), (rows, 0 * rows), rows, 2, Bootstrap(160))
     assert found.redundant == found.unique_second == found.synergistic == Interval(0, 0, 0)
     assert found.unique_first.low < np.log(2) < found.unique_first.high + 0.02
+
+
+def test_modalities_are_trained_alone_as_the_run_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(data="synthetic(count=2, samples=(200, 50, 100))", epochs=2, lr=0.05)
+    train(settings.changed(method="warmup()", head="gated()"), tmp_path / "run")
+    own = train(settings.changed(modalities=("m2",)), tmp_path / "own")
+    asked = ["diagnose", str(tmp_path / "run"), "--train-alone"]
+    assert main([*asked, "--alone", str(tmp_path / "own")]) == 0
+    assert [path.name for path in (tmp_path / "run" / "alone").iterdir()] == ["m1"]
+    assert main(asked) == 0
+    alone = tmp_path / "run" / "alone" / "m2"
+    made = json.loads((alone / "results.json").read_text())
+    assert made["test"] == own.results["test"]  # joint, the default head, the default schedule
+    found = read_diagnosis(tmp_path / "run")
+    assert found.potential["m2"].alone.value == own.results["test"]["fused"]["accuracy"]
+    before = (alone / "results.json").stat().st_mtime_ns
+    assert main(asked) == 0
+    assert (alone / "results.json").stat().st_mtime_ns == before
+    train(settings.changed(epochs=3), tmp_path / "run", overwrite=True)
+    assert main(asked) == 0  # what is there belongs to another run
+    assert Settings.from_toml(alone / "config.toml").epochs == 3
 
 
 def test_redundancy_is_that_of_dit() -> None:

@@ -37,9 +37,7 @@ def demo(*, out: Path = Path("runs/demo"), epochs: int = 15, seed: int = 0) -> N
         data="digits3d", encoders=ENCODERS, epochs=epochs, lr=0.02, schedule="auto", seed=seed
     )
     print_text(_introduction(settings))
-    alone = {
-        name: _run(settings.changed(**_single(name)), out / f"{name}-alone") for name in ENCODERS
-    }
+    alone = {name: _run(settings.alone(name), out / f"{name}-alone") for name in ENCODERS}
     methods = {name: _run(settings.changed(method=f"{name}()"), out / name) for name in METHODS}
     _table(methods, {name: run["test"]["fused"]["accuracy"] for name, run in alone.items()})
     print_text(
@@ -47,12 +45,6 @@ def demo(*, out: Path = Path("runs/demo"), epochs: int = 15, seed: int = 0) -> N
         f"The runs are in {out}"
     )
     print_text(written([out / name for name in (*methods, *(f"{m}-alone" for m in alone))]))
-
-
-def _single(modality: str) -> dict[str, Any]:
-    """Joint training of one modality."""
-    encoders = {modality: ENCODERS[modality]}
-    return {"modalities": (modality,), "encoders": encoders, "method": "joint()"}
 
 
 def _introduction(settings: Settings) -> str:

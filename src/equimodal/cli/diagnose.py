@@ -20,6 +20,7 @@ def diagnose(
     alone: Annotated[
         tuple[Path, ...], Parameter(negative="", consume_multiple=False, show_default=False)
     ] = (),
+    train_alone: Annotated[bool, Parameter(negative="")] = False,
     absence: Literal["missing", "zero", "mean", "permute"] = "missing",
     conditional: Annotated[bool, Parameter(negative="")] = False,
     data_root: Annotated[str | None, RUNS_OWN] = None,
@@ -34,15 +35,22 @@ def diagnose(
     Args:
         run: folder of a finished run
         alone: run on one modality alone (train ... --modalities NAME); give it once for each
+        train_alone: train each modality alone that --alone does not name, as the run was trained; kept in RUN/alone
         absence: how a modality is taken away: the model is told, or its input is zero, the mean, or another sample's
         conditional: also estimate what the modalities' features share beyond the label (some seconds for each pair)
         data_root: folder that holds the data sets
         format: of what is printed
     """
-    from ..diagnostics.run import diagnose_run
-    from ..report.text import print_text
+    from ..diagnostics import run as runs
+    from ..report.text import Bar, print_text
 
-    found = diagnose_run(
+    if train_alone:
+        try:
+            made = runs.train_alone(run, data_root=data_root, given=alone, progress=Bar)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("stopped; the same command goes on.") from None
+        alone = (*alone, *made)
+    found = runs.diagnose_run(
         run, data_root=data_root, alone=alone, absence=absence, conditional=conditional
     )
     print_text(json.dumps(found.to_dict(), indent=2) if format == "json" else found.text())

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..core import Balanced
 from ..errors import ConfigError
 from ..training.folder import RunFolder, write_atomic
-from ..training.run import load, load_data
+from ..training.progress import Progress
+from ..training.run import load, load_data, ready, train
+from ..training.settings import Settings
 from .answers import Absence
 from .diagnosis import diagnose
 from .findings import Diagnosis
 
-__all__ = ["diagnose_run", "read_diagnosis"]
+__all__ = ["diagnose_run", "read_diagnosis", "train_alone"]
 
 
 def diagnose_run(
@@ -57,6 +59,48 @@ def diagnose_run(
         RunFolder(Path(folder)).diagnosis, json.dumps(found.to_dict(), allow_nan=False) + "\n"
     )
     return found
+
+
+def train_alone(
+    folder: Path | str,
+    *,
+    data_root: str | None = None,
+    given: Sequence[Path | str] = (),
+    progress: Callable[[str], Progress | None] = lambda modality: None,
+) -> list[Path]:
+    """Train each modality of a run by itself, with the settings of the run, and say where.
+
+    The runs lie in the folder ``alone`` of the run. One that is there is not trained again, one that was stopped goes on.
+
+    Args:
+        folder: of the run.
+        data_root: where its data are, if not where they were.
+        given: runs of a single modality that are there already; theirs are not trained.
+        progress: of the training of a modality.
+
+    Raises:
+        EquimodalError: a folder is not a run's, or the data cannot be read.
+    """
+    run = load(folder)
+    settings = run.settings.changed(data_root=data_root or run.settings.data_root)
+    if any(leaf.own_schedule for leaf in run.learner.method.leaves()):
+        settings = settings.changed(schedule="auto")  # it was the method's that decayed
+    known = {_alone(one, folder)[0] for one in given}
+    found = []
+    for modality in run.model.modalities:
+        if modality not in known:
+            found.append(Path(folder) / "alone" / modality)
+            _train_unless_done(settings.alone(modality), found[-1], progress(modality))
+    return found
+
+
+def _train_unless_done(settings: Settings, folder: Path, progress: Progress | None) -> None:
+    place, data = RunFolder(folder), load_data(settings)
+    same = place.is_run() and Settings.from_toml(place.config) == ready(settings, data)
+    if not (same and place.results.exists()):
+        begun = same and place.checkpoint.exists()
+        overwrite = place.is_run() and not begun
+        train(settings, folder, resume=begun, overwrite=overwrite, progress=progress, data=data)
 
 
 def read_diagnosis(folder: Path | str) -> Diagnosis | None:

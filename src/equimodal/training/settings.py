@@ -144,6 +144,12 @@ class Settings(BaseModel):
         """The values that were given, without defaults."""
         return self.model_dump(exclude_unset=True)
 
+    def alone(self, modality: str) -> Self:
+        """These settings for joint training of one modality by itself."""
+        tables = {"encoders": self.encoders, "augment": self.augment}
+        own = {name: {m: v for m, v in of.items() if m == modality} for name, of in tables.items()}
+        return self.changed(modalities=(modality,), method="joint()", head=None, **own)
+
     def resolved(self, **values: Any) -> Self:
         """These settings with other values, and every default written out."""
         return type(self)(**{**self.model_dump(), **values})
