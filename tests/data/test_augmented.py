@@ -72,6 +72,15 @@ def test_several_masks_are_drawn_one_by_one() -> None:
     assert max(widths) > 8 and max(widths) <= 12
 
 
+def test_the_first_axis_of_a_sequence_is_time() -> None:
+    values = torch.rand(9, 4, generator=torch.Generator().manual_seed(0))
+    data = augmented(Arrays({"sound": values[None]}, [0], "ab"), {"sound": "spec_augment(time=5)"})
+    masked = torch.stack([data.sample(0, i).inputs["sound"] != values for i in range(50)])
+    steps = masked.all(2)
+    assert torch.equal(masked, steps[..., None].expand_as(masked))
+    assert set(steps.sum(1).tolist()) == set(range(6))
+
+
 def test_padding_of_sequences_is_not_touched() -> None:
     from equimodal.core.batch import Batch
 
@@ -82,7 +91,7 @@ def test_padding_of_sequences_is_not_touched() -> None:
             inputs = {"sound": Padded(values, torch.tensor([9, 5]))}
             return Batch(inputs, torch.tensor([0, 1]), torch.tensor([0, 1]))
 
-    data = Sequences({"sound": torch.ones(2, 9, 4)}, [0, 1], "ab", time_first=["sound"])
+    data = Sequences({"sound": torch.ones(2, 9, 4)}, [0, 1], "ab")
     data.shapes = {"sound": (-1, 4)}
     change = augmented(data, {"sound": "spec_augment(time=9)"})
     found = [change.fetch([0, 1], epoch).inputs["sound"] for epoch in range(20)]

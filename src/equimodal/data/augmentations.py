@@ -128,14 +128,14 @@ class Flip(_OfImages):
 
 
 class SpecAugment(Augmentation):
-    """Stretches of time and bands of frequency of a spectrogram replaced by its mean.
+    """Stretches of time and bands of frequency of a spectrogram, or channels of a sequence, replaced by its mean.
 
     Args:
         time, frequency: longest stretch and widest band, in steps and bins; widths are uniform from 0 to these.
         masks: of each.
     """
 
-    reads = "spectrograms [C, F, T]"
+    reads = "spectrograms [C, F, T] and sequences [T, F]"
 
     def __init__(self, time: int = 0, frequency: int = 0, masks: int = 1) -> None:
         if min(time, frequency) < 0 or not time + frequency or masks < 1:
@@ -146,9 +146,11 @@ class SpecAugment(Augmentation):
         self.time, self.frequency, self.masks = time, frequency, masks
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        return len(shape) == 3 or (len(shape) == 2 and shape[0] == -1)
+        return len(shape) in (2, 3)
 
     def __call__(self, values: Tensor, rng: np.random.Generator) -> Tensor:
+        if values.ndim == 2:
+            return augment.spec_augment(values.T, rng, self.frequency, self.time, self.masks).T
         return augment.spec_augment(values, rng, self.frequency, self.time, self.masks)
 
 

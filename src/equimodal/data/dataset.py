@@ -54,7 +54,7 @@ class Dataset(torch.utils.data.Dataset[Sample], ABC):
         targets: [N] class ids.
         shapes: for each modality the shape of one sample; -1 in the first place marks sequences of different lengths.
         present: for each modality that some sample lacks, [N] booleans.
-        time_first: the modalities that are spectrograms [..., T, F] or sequences [T, F], where others are [..., F, T].
+        time_first: the modalities that are spectrograms [C, T, F], where others are [C, F, T].
     """
 
     time_first: tuple[str, ...] = ()
@@ -134,7 +134,7 @@ class Arrays(Dataset):
         transforms: for a modality, how the stored value of one sample becomes what the encoder sees; receives the value
             and a generator that is a function of (seed, modality, epoch, index).
         seed: of the transforms.
-        time_first: the modalities that are spectrograms [..., T, F].
+        time_first: the modalities that are spectrograms [C, T, F].
 
     Raises:
         DataError: lengths differ, a value is not finite, a label is outside the classes.

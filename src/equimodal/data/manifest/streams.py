@@ -42,7 +42,11 @@ class Stream(ABC):
     """
 
     name: str
-    time_first: bool = False
+
+    @property
+    def time_first(self) -> bool:
+        """Whether it is spectrograms [C, T, F], and not [C, F, T]."""
+        return False
 
     @cached_property
     def present(self) -> NDArray[np.bool_]:
@@ -82,7 +86,7 @@ class Stored(Stream):
     lines: Lines
 
     @property
-    def time_first(self) -> bool:  # type: ignore[override]
+    def time_first(self) -> bool:
         return self.reader.time_first
 
     @property

@@ -81,7 +81,7 @@ class Audio(Reader):
 
     @property
     def time_first(self) -> bool:
-        return self.form == "fbank"
+        return self.form == "fbank" and bool(self.frames)
 
     @property
     def shape(self) -> tuple[int, ...]:

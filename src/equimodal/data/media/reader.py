@@ -55,7 +55,7 @@ class Reader(ABC):
 
     @property
     def time_first(self) -> bool:
-        """Whether time is the axis before the last, and not the last."""
+        """Whether it gives spectrograms [C, T, F], and not [C, F, T]."""
         return False
 
     @property

@@ -48,10 +48,6 @@ class Sequence(Reader):
             raise ConfigError("channels, steps and limit of a sequence must be at least 0.")
 
     @property
-    def time_first(self) -> bool:
-        return True
-
-    @property
     def shape(self) -> tuple[int, ...]:
         return (self.steps or -1, self.channels)
 
