@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from equimodal.cli import main
 from equimodal.errors import ConfigError
 from equimodal.report import latex, markdown
 from equimodal.report.page import Figure, Page, Side, Table
@@ -235,21 +236,32 @@ def test_ten_runs_fit_into_eight_megabytes(folders: list[Path], runs: list[Recor
     assert 4e6 < size < 8e6
 
 
-def test_texts_are_shown_as_they_were_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prepared", [False, True])
+def test_texts_are_shown_as_they_were_written(prepared: bool, tmp_path: Path) -> None:
     says = [("Fine", "up"), ("Dreary, rain & <b>wind</b>", "down")] * 20
     splits = ["train"] * 20 + ["val"] * 8 + ["test"] * 12
-    cells = ["" if i % 10 == 9 else f'"{text}"' for i, (text, _) in enumerate(says)]
-    rows = "".join(
-        f"{split},{label},{cell},{i % 3}\n"
-        for i, (split, cell, (_, label)) in enumerate(zip(splits, cells, says, strict=True))
+    heat = (
+        'kind = "sequence"\ncolumn = "heat"' if prepared else 'kind = "table"\ncolumns = ["heat"]'
     )
-    (tmp_path / "days.csv").write_text("split,label,said,heat\n" + rows, encoding="utf-8")
-    (tmp_path / "days.toml").write_text(
-        'manifest = "days.csv"\nlabel = "label"\nsplit = "split"\n'
-        '[modalities.words]\nkind = "text"\ncolumn = "said"\n[modalities.heat]\nkind = "table"\ncolumns = ["heat"]\n',
+    rows = ["split,label,said,heat"]
+    for i, (split, (text, label)) in enumerate(zip(splits, says, strict=True)):
+        said, warm = f'"{text}"', str(i % 3)
+        if prepared:  # texts in files, and something to decode beside them
+            said, warm = f"{i}.txt", f"{i}.csv"
+            (tmp_path / said).write_text(text, encoding="utf-8")
+            (tmp_path / warm).write_text(f"{i % 3},1\n2,{i % 5}\n", encoding="utf-8")
+        rows.append(f"{split},{label},{'' if i % 10 == 9 else said},{warm}")
+    (tmp_path / "days.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    made = tmp_path / "days.toml"
+    made.write_text(
+        'manifest = "days.csv"\nlabel = "label"\nsplit = "split"\n[modalities.words]\nkind = "text"\n'
+        f'column = "said"\nfiles = {str(prepared).lower()}\n[modalities.heat]\n{heat}\n',
         encoding="utf-8",
     )
-    settings = Settings(data=str(tmp_path / "days.toml"), epochs=1, batch_size=8)
+    if prepared:
+        assert main(["data", "prepare", str(made), "--out", str(tmp_path / "shards")]) == 0
+        made = tmp_path / "shards" / "data.toml"
+    settings = Settings(data=str(made), epochs=1, batch_size=8)
     train(settings, tmp_path / "run")
     section = samples(read_all([tmp_path / "run"]), 12)
     assert section is not None
@@ -261,3 +273,5 @@ def test_texts_are_shown_as_they_were_written(tmp_path: Path) -> None:
         text = "Fine" if int(test.targets[index]) == test.classes.index("up") else says[1][0]
         assert shown.text == test.text("words", index) == text
     assert test.text("words", 1) is None and test.text("heat", 0) is None
+    page = write([tmp_path / "run"]).read_text(encoding="utf-8")
+    assert "rain &amp; &lt;b&gt;wind&lt;/b&gt;" in page and "<b>wind" not in page
