@@ -275,9 +275,8 @@ def _information(
         modalities[m] = lower_bound(log_p, target[there], test.classes, of(there))
         own = pointwise(log_p, target[there])
         spread[m] = distribution(own, -2 * reach, reach)
-        retained[m] = distribution(
-            own + fused[there], -2 * reach, reach
-        )  # I(X; Y) + I(Z; Y) - H(Y)
+        both_know = own + fused[there]  # the mean is I(X; Y) + I(Z; Y) - H(Y)
+        retained[m] = distribution(both_know, -2 * reach, reach)
     parts = []
     for a, b in pairs:
         both = test.present[a] & test.present[b]

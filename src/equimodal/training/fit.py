@@ -154,9 +154,8 @@ def _resolved(
     """What the user said, over what suits the data set, over the defaults."""
     said = {**({} if settings is None else settings.said()), **options}
     augment = {**data.augment, **said.get("augment", {})}
-    known = {"data": data.name, **data.training, **said, "method": method.expression()}
-    known |= {"augment": augment}
-    made = Settings(**known)
+    own = {"augment": augment, "method": method.expression()}
+    made = Settings(**{"data": data.name, **data.training, **said, **own})
     _check(made, data)
     return made.resolved(schedule=resolve_schedule(made.schedule, method))
 
