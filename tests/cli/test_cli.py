@@ -229,15 +229,18 @@ class TestTrain:
         assert (stored.epochs, stored.lr, stored.momentum) == (1, 0.5, 0.9)
         assert (stored.modalities, stored.probe) == (("points",), False)
 
-    def test_an_option_for_one_encoder_keeps_the_files_others(self) -> None:
+    def test_an_option_for_one_modality_keeps_the_files_others(self) -> None:
         Path("mine.toml").write_text(
             f"data = {DATA!r}\nepochs = 1\n[encoders]\npoints = 'pointnet(width=4, widths=(4,))'\n"
-            "image = 'cnn()'\n",
+            "image = 'cnn()'\n[augment]\npoints = 'rotate()'\nimage = 'flip()'\n",
             encoding="utf-8",
         )
         changed = "--encoders.image=cnn(widths=(4,), kernels=(3,), width=4)"
-        assert main(["train", "--config=mine.toml", changed, "--out=run"]) == 0
-        stored = Settings.from_toml("run/config.toml").encoders
+        still = "--augment.image=none"
+        assert main(["train", "--config=mine.toml", changed, still, "--out=run"]) == 0
+        config = Settings.from_toml("run/config.toml")
+        assert config.augment == {"points": "rotate()", "image": "none"}
+        stored = config.encoders
         assert stored["image"] == "cnn(widths=(4,), kernels=(3,), width=4)"
         assert stored["points"] == "pointnet(width=4, widths=(4,))"
 

@@ -16,6 +16,8 @@ from equimodal.data.augmented import augmented
 from equimodal.data.manifest import load
 from equimodal.errors import ConfigError, DataError, EquimodalError
 from equimodal.training.fit import fit
+from equimodal.training.run import ready
+from equimodal.training.settings import Settings
 from fixtures import own, small
 
 F, T = 12, 30
@@ -203,6 +205,10 @@ def test_a_data_toml_says_it_and_the_user_has_the_last_word(tmp_path: Path) -> N
     splits = load(path)
     assert splits.augment == {"photo": "crop(0.5) + flip()"}
     assert splits.only(["facts"]).augment == {}
+    asked = Settings(data=str(path), method="joint()")
+    assert ready(asked, splits).augment == {"photo": "crop(0.5) + flip()"}
+    said = asked.changed(augment={"photo": "none"})
+    assert ready(said, splits).augment == {"photo": "none"}
     assert torch.equal(splits.test[0].inputs["facts"], load(path).test[0].inputs["facts"])
     path.write_text(text.replace("size = 8", 'size = 8\naugment = "spin()"'))
     with pytest.raises((ConfigError, DataError), match="There is no augmentation 'spin'"):

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from equimodal.data.augmented import augmented
 from equimodal.data.datasets import avmnist
 from equimodal.errors import ConfigError, DataError
 from fixtures.published import write_fsdd, write_mnist, write_wav
@@ -27,6 +29,16 @@ def test_shapes_split_and_standardisation(root: Path) -> None:
     for values in splits.train.inputs.values():  # type: ignore[attr-defined]
         assert values.double().mean() == pytest.approx(0, abs=1e-5)
         assert values.double().std(correction=0) == pytest.approx(1, abs=1e-5)
+
+
+def test_frames_of_the_sound_are_masked_whole(root: Path) -> None:
+    train = avmnist.load(root, size="tiny").train
+    seen = augmented(train, {"audio": "spec_augment(time=20)"})
+    changed = torch.stack(
+        [seen[i].inputs["audio"][0] != train[i].inputs["audio"][0] for i in range(20)]
+    )
+    frames = changed.all(2)
+    assert torch.equal(changed, frames[..., None].expand_as(changed)) and frames.sum(1).max() > 5
 
 
 def test_the_cache_gives_the_same_and_is_made_anew_when_damaged(root: Path) -> None:

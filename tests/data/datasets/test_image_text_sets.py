@@ -100,6 +100,8 @@ def test_titles_are_read_as_csv_and_may_be_empty(tmp_path: Path) -> None:
     splits = data.load("food101", tmp_path, split="titles", ids="first", validation=0, size=32)
     assert len(splits.train) == 12 and splits.classes == tuple(DISHES)
     assert splits.train.items["text"][0] == ('Grandma\'s "best", easy pie 0',)  # type: ignore[attr-defined]
+    assert splits.train.text("text", 0) == 'Grandma\'s "best", easy pie 0'
+    assert splits.train.text("image", 0) is None
     batch = splits.train.fetch([0, 11])
     text = batch.inputs["text"]
     assert isinstance(text, Padded)

@@ -149,6 +149,7 @@ def test_missing_modalities_appear_in_train_and_never_all() -> None:
         ({"shared_error": 1.0}, "below 1"),
         ({"count": 0}, "at least 1"),
         ({"shared": 1, "unique": 1}, "two classes"),
+        ({"unique": (4, 2)}, "whole numbers"),
         ({"noise": 5.0}, "cannot be told apart"),
         ({"prototypes": 0}, "at least 1"),
     ],

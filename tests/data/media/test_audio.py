@@ -107,6 +107,17 @@ def test_presets_have_the_published_shapes(preset: str, shape: tuple[int, ...]) 
             assert torch.isfinite(found).all()
 
 
+@pytest.mark.parametrize("preset", ["vggsound", "fbank"])
+def test_a_click_stands_where_its_time_is(preset: str) -> None:
+    """Two clicks apart in time, at all frequencies alike: the axis along which loudness changes is that of time."""
+    reader = PRESETS[preset]
+    wave = torch.zeros(5 * reader.rate)
+    wave[[reader.rate, 3 * reader.rate]] = 1.0
+    image = reader.finish(wave)[0].double()
+    rows, columns = image.mean(1).std(), image.mean(0).std()
+    assert reader.time_first == bool(rows > columns)
+
+
 def test_ogm_ge_repeats_what_is_short_and_takes_the_logarithm_of_magnitudes() -> None:
     wave = tone(1.0, 22050)
     found = PRESETS["ogm_ge"].finish(torch.from_numpy(wave))[0]
