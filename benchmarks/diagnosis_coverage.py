@@ -11,12 +11,15 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 from equimodal.data import load
 from equimodal.data.datasets.synthetic import truth
 from equimodal.diagnostics.answers import Answers
+from equimodal.diagnostics.bootstrap import Interval
 from equimodal.diagnostics.coalitions import plan
+from equimodal.diagnostics.conditional import ROWS, _kept, _read, _reduced, _samples, _trained
 from equimodal.diagnostics.diagnosis import conclude
 from equimodal.diagnostics.findings import Diagnosis
 from equimodal.diagnostics.own import ask
@@ -35,7 +38,7 @@ def part(answers: Answers, rows: slice) -> Answers:
         log_likelihood=answers.log_likelihood[rows],
         target=answers.target[rows],
         unimodal={m: v[rows] for m, v in answers.unimodal.items()},
-        features={},
+        features={m: z[rows] for m, z in answers.features.items()},
         present={m: v[rows] for m, v in answers.present.items()},
     )
 
@@ -63,6 +66,23 @@ def figures(found: Diagnosis) -> dict[str, object]:
     return said
 
 
+def beyond(train: Answers, classes: int) -> Callable[[Answers], dict[str, Interval]]:
+    """What features share beyond the class, by one critic that has learned, on any answers."""
+    pair = (train.plan.modalities[0], train.plan.modalities[1])
+    raw = _samples(train, pair, 0)
+    critic = _trained(_reduced(raw, raw)[0], [pair], classes, 0)
+
+    def read(answers: Answers) -> dict[str, Interval]:
+        known, asked = _reduced(raw, _samples(answers, pair, 0))
+        found = _read(critic, asked, pair, _kept(known, asked, pair), 0)
+        return {
+            "beyond the class, estimate": found.estimate,
+            "beyond the class, bound": found.bound,
+        }
+
+    return read
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--repetitions", type=int, default=100)
@@ -77,19 +97,29 @@ def main() -> None:
     settings = Settings(data=f"synthetic({told}, samples=(2000, 200, 200))", epochs=given.epochs)
     with tempfile.TemporaryDirectory() as folder:
         run = train(settings, folder, overwrite=True)
-    answers = ask(run.learner, batches(data.test, 4096), plan(run.model.modalities), "missing")
+    answers, learned = (
+        ask(run.learner, batches(part, 4096), plan(run.model.modalities), "missing")
+        for part in (data.test, data.train)
+    )
+    shared = beyond(learned, len(data.classes))
 
     facts, start = truth(**OPTIONS), given.repetitions * given.samples
     # Of the truth only the values are asked: a few resamples are enough.
     whole = conclude(part(answers, slice(start, None)), data.classes, resamples=10)
     known = {name: figure.value for name, figure in figures(whole).items()}
+    pieces = [
+        shared(part(answers, slice(at, at + ROWS))) for at in range(start, total - ROWS + 1, ROWS)
+    ]
+    known |= {name: sum(p[name].value for p in pieces) / len(pieces) for name in pieces[0]}
     covered: Counter[str] = Counter()
     above: Counter[str] = Counter()
     exact = {"lower bound, m1": facts.information([0]), "lower bound, m2": facts.information([1])}
     exact["lower bound, fused"] = facts.information()
+    exact |= dict.fromkeys(pieces[0], 0.0)  # the channels are independent, given the class
     for i in range(given.repetitions):
         rows = slice(i * given.samples, (i + 1) * given.samples)
-        found = figures(conclude(part(answers, rows), data.classes, seed=i))
+        some = part(answers, rows)
+        found = figures(conclude(some, data.classes, seed=i)) | shared(some)
         for name, figure in found.items():
             covered[name] += figure.low <= known[name] <= figure.high
             above[name] += name in exact and figure.value > exact[name]
