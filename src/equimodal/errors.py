@@ -47,5 +47,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     "did you mean 'ibml'?"
     """
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."

@@ -86,6 +86,7 @@ def test_what_is_left_out_is_listed_in_the_run(
     assert "pets.csv row 6, photo: " in refused and "is not an image" in refused
     assert refused.splitlines()[-1].startswith("equimodal: ")
     assert refused.endswith("--skip-unreadable leaves such rows out.\n")
+    assert not Path("refused").exists()
     said(capsys, 0, "train", pets, *QUICK, "--epochs=1", "--out=run", "--skip-unreadable")
     ((place, reason),) = json.loads(Path("run/split.json").read_text())["left_out"].items()
     assert place.endswith("pets.csv row 6") and "4.png is not an image" in reason

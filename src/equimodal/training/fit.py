@@ -23,7 +23,7 @@ from ..data.augmented import augmented
 from ..data.dropout import ModalityDropout
 from ..data.loader import Loader
 from ..data.splits import Splits
-from ..errors import CheckpointError, ConfigError, TrainingError
+from ..errors import CheckpointError, ConfigError, DataError, TrainingError
 from ..methods import BY_NAME as METHODS
 from ..models import Multimodal
 from . import checkpoint
@@ -164,7 +164,8 @@ def _check(settings: Settings, data: Splits) -> None:
     needs = settings.select == "best" or settings.patience is not None
     if needs and settings.protocol == "honest" and not len(data.val):
         raise ConfigError(
-            f"{data.name} has no validation samples to select by: give it some, or say select='last' without patience."
+            f"{data.name} has no validation samples to select by: give it some, as by --val-fraction 0.2, or say select='last' "
+            "without patience."
         )
     if settings.accumulate > settings.batch_size:
         raise ConfigError(
@@ -249,6 +250,16 @@ class _Training:
     def run(self) -> Run:
         """Everything, from the folder to the results."""
         self._open()
+        try:
+            return self._run()
+        except (
+            DataError
+        ):  # a file that cannot be read, say: the command can be given again as it was
+            if self.folder and self.runtime.first and not self.saved.step:
+                self.folder.discard()
+            raise
+
+    def _run(self) -> Run:
         self.runtime.seed(self.settings.seed)
         self._restore()
         total = len(self.train) * self.settings.epochs

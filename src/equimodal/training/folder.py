@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -171,6 +172,12 @@ class RunFolder:
         ]
         for file in [*inside, *kept, self.config]:
             file.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Delete a run that left nothing to go on from, and the folder unless something else is in it."""
+        self._clear()
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
 
     def keep_epochs(self, epochs: int) -> list[dict[str, Any]]:
         """Cut `metrics.jsonl` to the epochs that a checkpoint knows of, and return their lines."""

@@ -136,6 +136,16 @@ class TestSplits:
         assert not owners["train"] & owners["val"]
         assert not (owners["train"] | owners["val"]) & owners["test"]
 
+    def test_of_few_samples_one_of_each_class_is_held_out(self, tmp_path: Path) -> None:
+        rows = "".join(f"{i},{'ab'[i % 2]}\n" for i in range(12))
+        (tmp_path / "few.csv").write_text("age,kind\n" + rows)
+        (tmp_path / "few.toml").write_text(
+            'manifest = "few.csv"\nlabel = "kind"\n[modalities.facts]\nkind = "table"\ncolumns = ["age"]\n'
+        )
+        splits = load(tmp_path / "few.toml")
+        assert [sorted(p.targets.tolist()) for p in (splits.val, splits.test)] == [[0, 1], [0, 1]]
+        assert len(splits.train) == 8
+
     def test_a_split_column_is_obeyed_and_validation_held_out_of_train(self, pets: Path) -> None:
         table = [r | {"part": "test" if i >= 30 else "Training"} for i, r in enumerate(own.rows())]
         own.write_table(pets.with_suffix(".csv"), table)
@@ -238,7 +248,7 @@ class TestRefusals:
             ("seed = 3", "sede = 3", "there is no option 'sede'; did you mean 'seed'?"),
             ("seed = 3", "test = 1.5", "test must be at least 0 and below 1; here 1.5"),
             ("[training]", "[modalities.x-y]\n[training]", "is made of letters, digits and _"),
-            ('manifest = "pets.csv"', "", "needs manifest"),
+            ('manifest = "pets.csv"', "", 'there must be a line manifest = "..."'),
             (
                 'manifest = "pets.csv"',
                 'data = "digits3d"',
@@ -259,6 +269,19 @@ class TestRefusals:
         assert "lies outside" in self.said(pets)
         edit(pets, "seed = 3", "allow_outside = true")
         load(pets)
+
+    def test_sequences_of_different_widths(self, tmp_path: Path) -> None:
+        for i, line in enumerate(("1,2\n", "1,2,3\n", "1,2\n", "1,2\n")):
+            (tmp_path / f"{i}.csv").write_text(line * 3)
+        (tmp_path / "w.csv").write_text(
+            "walk,kind,split\n0.csv,a,train\n1.csv,b,train\n2.csv,a,test\n3.csv,b,test\n"
+        )
+        (tmp_path / "w.toml").write_text(
+            'manifest = "w.csv"\nlabel = "kind"\nsplit = "split"\nvalidation = 0.0\n'
+            '[modalities.walk]\nkind = "sequence"\ncolumn = "walk"\n'
+        )
+        said = self.said(tmp_path / "w.toml")
+        assert "w.csv row 3, walk: 3 channels, where row 2 has 2; all sequences must" in said
 
     def test_a_file_that_disappears_while_training(self, pets: Path) -> None:
         train = load(pets).train

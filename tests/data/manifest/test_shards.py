@@ -182,8 +182,12 @@ def test_what_cannot_be_read_is_refused_or_left_out(tmp_path: Path) -> None:
     (tmp_path / "pets" / "photos" / "4.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"pets.csv row 6, photo"):
         prepare(path, tmp_path / "out")
+    assert not list((tmp_path / "out").glob(".*"))
     done = prepare(path, tmp_path / "out", skip_unreadable=True)
-    assert [place.rpartition("/")[2] for place in done.left_out] == ["pets.csv row 6"]
+    ((place, reason),) = done.left_out.items()
+    photo = tmp_path / "pets" / "photos" / "4.png"
+    assert place == f"{tmp_path / 'pets' / 'pets.csv'} row 6"
+    assert reason == f"photo: {photo} is not an image, or of a format that Pillow cannot read"
     files, packed = load(path, skip_unreadable=True), load(done.toml)
     assert [len(p) for p in files.parts.values()] == [len(p) for p in packed.parts.values()]
     assert torch.equal(files.train[2].inputs["photo"], packed.train[2].inputs["photo"])

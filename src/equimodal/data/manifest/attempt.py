@@ -31,6 +31,11 @@ class Tried:
     row: int
     reasons: Mapping[str, str]
 
+    @property
+    def why(self) -> str:
+        """All reasons in one line."""
+        return "; ".join(f"{name}: {said.removesuffix('.')}" for name, said in self.reasons.items())
+
 
 def attempt(streams: Mapping[str, Stream], row: int) -> Tried:
     """Decode everything that a row has."""
@@ -79,7 +84,7 @@ def unreadable(
     work = partial(attempt, media)
     for done, tried in enumerate(mapped(work, rows.tolist(), workers), start=1):
         if tried.reasons:
-            found[tried.row] = "; ".join(f"{n}: {why}" for n, why in tried.reasons.items())
+            found[tried.row] = tried.why
         if progress is not None:
             progress(done, len(rows))
     return found

@@ -63,10 +63,11 @@ def _none() -> Rows:
 
 
 def held_out(targets: Rows, groups: Groups | None, fraction: float, seed: int) -> Rows:
-    """Sorted positions: about a fraction of each class, or whole groups."""
+    """Sorted positions: about a fraction of each class, one sample at the least, or whole groups."""
     if groups is not None:
         return hold_out_groups(targets, groups, fraction, seed)
-    held, _ = stratified(targets, fraction, seed)
+    one = 1 / np.bincount(targets).max()  # of a class that has the most
+    held, _ = stratified(targets, max(fraction, one), seed)
     return held
 
 
@@ -80,7 +81,8 @@ def hold_out_groups(targets: Rows, groups: Groups, fraction: float, seed: int) -
         DataError: no group can go.
     """
     order = np.argsort(groups, kind="stable")
-    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    together = groups[order]
+    starts = np.flatnonzero(np.append(True, together[1:] != together[:-1]))
     sizes = np.diff(starts, append=len(order))
     shuffled = np.random.default_rng(seed).permutation(len(starts))
 

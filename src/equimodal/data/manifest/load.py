@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...errors import ConfigError, DataError, nearest
 from ..media.sequence import Sequence as Steps
@@ -204,7 +205,9 @@ def _natural(name: str) -> tuple[int, float, str]:
 
 def open_manifest(path: Path | str) -> Opened:
     """A data TOML and its manifest, checked."""
-    return Opened(Recipe.read(Path(path)))
+    opened = Opened(Recipe.read(Path(path)))
+    pa.default_memory_pool().release_unused()  # columns that were only checked
+    return opened
 
 
 def load(
@@ -244,7 +247,8 @@ def load(
         raise DataError(f"{opened.lines.path} has no row that has both a modality and a split.")
     surveys = [survey(s, rows) for s in opened.streams.values() if isinstance(s, Files)]
     left_out = _left_out(opened, rows, surveys, skip_unreadable, workers)
-    rows = rows[~np.isin(rows, list(left_out))]
+    if left_out:
+        rows = rows[~np.isin(rows, list(left_out))]
     parts = opened.parts(rows, validation, split_seed)
     streams = {m.name: fit(opened.streams[m.name], m, parts["train"]) for m in recipe.modalities}
     origin = Origin(_fingerprint(opened, surveys), recipe.seed)
@@ -296,8 +300,8 @@ def _left_out(
     if found and not skip:
         row = min(found)
         raise DataError(
-            f"{opened.lines.where(row)}: {found[row].removesuffix('.')} ({len(found)} of {len(rows)} rows name such files); "
-            "put it there, empty the cell if the modality is missing, or say --skip-unreadable."
+            f"{opened.lines.where(row)}: {found[row].removesuffix('.')}, empty the cell if the modality is missing, or say "
+            f"--skip-unreadable ({len(found)} of {len(rows)} rows name such files)."
         )
     if opened.shards is not None:
         found |= {row: why for row, why in opened.shards.left_out.items() if row in rows}
@@ -328,8 +332,21 @@ def fit(stream: Stream, modality: Modality, train: Rows) -> Stream:
         return replace(stream, reader=modality.reader(words=_words(stream, modality, here)))  # type: ignore[type-var]
     if isinstance(stream.reader, Steps):
         some = here[np.linspace(0, len(here) - 1, min(len(here), FITTED_ON)).astype(np.int64)]
-        return replace(stream, reader=stream.reader.fitted(map(stream.decoded, some.tolist())))  # type: ignore[type-var]
+        return replace(stream, reader=stream.reader.fitted(_alike(stream, some.tolist())))  # type: ignore[type-var]
     return stream
+
+
+def _alike(stream: Stored, rows: list[int]) -> Iterator[Tensor]:
+    """The sequences of some rows; refused if one has other channels than the first."""
+    first = stream.decoded(rows[0])
+    for row in rows:
+        values = stream.decoded(row)
+        if values.shape[1] != first.shape[1]:
+            raise DataError(
+                f"{stream.lines.where(row)}, {stream.name}: {values.shape[1]} channels, where row "
+                f"{rows[0] + stream.lines.first} has {first.shape[1]}; all sequences must have equally many."
+            )
+        yield values
 
 
 def _vectors(stream: Columns, modality: Modality, train: Rows) -> Vectors:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...errors import ConfigError, DataError
-from .attempt import Progress, mapped
+from .attempt import Progress, attempt, mapped
 from .load import Opened, Rows, column_hash, open_manifest
 from .recipe import Recipe
 from .shards import INDEX, RECORD, decoding, name_of
@@ -33,6 +33,7 @@ PLACES = pa.struct(
     [("shard", pa.int32()), ("offset", pa.int64()), ("size", pa.int64()), ("check", pa.int64())]
 )
 MANIFEST, TOML = "samples.parquet", "data.toml"
+Place = tuple[int, int, int]  # offset, size and CRC-32 of an array
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Shard:
     key: str
     size: int
     sha256: str
-    places: Mapping[str, Mapping[str, tuple[int, int, int]]]
+    places: Mapping[str, Mapping[str, Place]]
     left_out: Mapping[str, str]
 
 
@@ -173,25 +174,37 @@ def _shard(
     if found is not None:
         return found
     path, part = out / name_of(number), out / f".{name_of(number)}.part"
-    places: dict[str, dict[str, tuple[int, int, int]]] = {name: {} for name in files}
-    left_out: dict[str, str] = {}
-    with part.open("wb") as held, tarfile.open(fileobj=held, mode="w") as tar:
-        for row in rows.tolist():
-            try:
-                arrays = _decoded(files, row)
-            except DataError as error:
-                if not skip:
-                    raise
-                left_out[str(row)] = str(error)
-                continue
-            for name, data in arrays.items():
-                places[name][str(row)] = _add(tar, f"{row:08}.{name}.npy", data)
+    try:
+        places, left_out = _pack(part, files, rows, skip)
+    except DataError:
+        part.unlink()
+        raise
     sha256 = _flush(part)
     size = part.stat().st_size
     os.replace(part, path)
     shard = Shard(number, key, size, sha256, places, left_out)
     _write(out / f"shard-{number:05}.json", json.dumps(asdict(shard)).encode())
     return shard
+
+
+def _pack(
+    path: Path, files: Mapping[str, Files], rows: Rows, skip: bool
+) -> tuple[dict[str, dict[str, Place]], dict[str, str]]:
+    """Write a tar; for each modality the places of its rows, and the rows that cannot be read with their reasons."""
+    places: dict[str, dict[str, Place]] = {name: {} for name in files}
+    left_out: dict[str, str] = {}
+    with path.open("wb") as held, tarfile.open(fileobj=held, mode="w") as tar:
+        for row in rows.tolist():
+            try:
+                arrays = _decoded(files, row)
+            except DataError:
+                if not skip:
+                    raise
+                left_out[str(row)] = attempt(files, row).why
+                continue
+            for name, data in arrays.items():
+                places[name][str(row)] = _add(tar, f"{row:08}.{name}.npy", data)
+    return places, left_out
 
 
 def _decoded(files: Mapping[str, Files], row: int) -> dict[str, bytes]:
@@ -205,7 +218,7 @@ def _decoded(files: Mapping[str, Files], row: int) -> dict[str, bytes]:
     return found
 
 
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> tuple[int, int, int]:
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> Place:
     """Offset, size and CRC-32 of a member."""
     member = tarfile.TarInfo(name)
     member.size = len(data)

@@ -245,7 +245,7 @@ class _Parser:
 
     def need(self, name: str, kind: type) -> Any:
         if name not in self.values:
-            self.refuse(f"needs {name}")
+            self.refuse(f'there must be a line {name} = "..."')
         return self.get(name, kind, None)
 
     def get(self, name: str, kind: type | tuple[type, ...], default: Any) -> Any:
@@ -261,7 +261,7 @@ class _Parser:
                 self.refuse(f"there is no option {where}{name!r}; {nearest(name, names)}")
 
     def refuse(self, why: str) -> NoReturn:
-        raise ConfigError(f"{self.path}: {why.removesuffix('.')}.")
+        raise ConfigError(f"{self.path}: {why if why.endswith(('.', '?')) else why + '.'}")
 
 
 def _tuples(value: Any) -> Any:

@@ -310,7 +310,7 @@ def _look(stream: Files, text: str) -> tuple[str, int, int]:
     except DataError as error:
         return str(error), -1, 0
     except OSError:
-        return f"{path} does not exist.", -1, 0
+        return f"{path} does not exist; put it there.", -1, 0
     if stat.S_ISREG(status.st_mode) and not status.st_size:
         return f"{path} is empty; get it again.", 0, 0
     return "", status.st_size, status.st_mtime_ns

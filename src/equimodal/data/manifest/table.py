@@ -21,6 +21,7 @@ from ...errors import DataError, nearest
 __all__ = ["Lines", "Table", "header", "read"]
 
 DELIMITERS = (",", ";", "\t", "|")
+BLOCK = 4 << 20  # bytes of CSV read at a time; fewer, larger pieces leave fewer holes in memory
 NOTHING = r"^(NA|N/A|NaN|nan|null|None)$"  # what is no number, and no mistake either
 
 
@@ -89,7 +90,9 @@ class Table:
             values = self._parsed(name)
         wild = np.flatnonzero(np.isinf(values))
         if len(wild):
-            raise DataError(f"{self.where(int(wild[0]))}: {name!r} is infinite.")
+            raise DataError(
+                f"{self.where(int(wild[0]))}: {name!r} is infinite; put it right, or empty the cell."
+            )
         return np.asarray(values, dtype=np.float64)
 
     def _parsed(self, name: str) -> Any:
@@ -163,7 +166,7 @@ def _refuse_lacking(path: Path, columns: Sequence[str], there: Sequence[str]) ->
 
 def _parquet(path: Path, columns: Sequence[str] | None) -> Table:
     try:
-        file = pa.parquet.ParquetFile(path, memory_map=True)
+        file = pa.parquet.ParquetFile(path)
         there = file.schema_arrow.names
         _refuse_lacking(path, columns or (), there)
         names = list(columns or there)
@@ -201,22 +204,22 @@ def _csv(path: Path, columns: Sequence[str] | None) -> Table:
     _refuse_lacking(path, columns or (), names)
     wanted = list(names if columns is None else columns)
     try:
-        pieces = _parse(path, names, delimiter, wanted, threads=True)
-    except pa.ArrowInvalid:
-        try:  # one thread knows the number of the row
-            pieces = _parse(path, names, delimiter, wanted, threads=False)
-        except pa.ArrowInvalid as error:
-            raise DataError(_csv_refusal(path, str(error), delimiter)) from None
+        pieces = _parse(path, names, delimiter, wanted)
+    except pa.ArrowInvalid as error:
+        raise DataError(_csv_refusal(path, str(error), delimiter)) from None
     return Table(Lines(path), _whole(pieces), decimal="," if delimiter == ";" else ".")
 
 
 def _parse(
-    path: Path, names: Sequence[str], delimiter: str, wanted: Sequence[str], threads: bool
+    path: Path, names: Sequence[str], delimiter: str, wanted: Sequence[str]
 ) -> dict[str, pa.ChunkedArray]:
+    """The columns in pieces; by one thread, which knows the number of a row that is wrong, and needs the least memory."""
     strings = dict.fromkeys(wanted, pa.string())
     table = pa.csv.read_csv(
         path,
-        pa.csv.ReadOptions(use_threads=threads, column_names=list(names), skip_rows=1),
+        pa.csv.ReadOptions(
+            use_threads=False, block_size=BLOCK, column_names=list(names), skip_rows=1
+        ),
         pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         pa.csv.ConvertOptions(
             column_types=strings,
