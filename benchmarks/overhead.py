@@ -37,7 +37,7 @@ from equimodal.core.expression import build
 from equimodal.models import encoders
 
 SAMPLES, CLASSES = 512, 10
-WARM = 5  # epochs of four batches before anything is measured
+WARM = 5  # epochs, of four or two batches, before anything is measured
 
 
 def small_cnns(head: str = "linear()") -> tuple[Multimodal, list[Batch]]:
@@ -45,7 +45,7 @@ def small_cnns(head: str = "linear()") -> tuple[Multimodal, list[Batch]]:
         {"image": encoders.CNN(channels=1), "sound": encoders.CNN(channels=1)},
         _head(head, {"image": 64, "sound": 64}),
     )
-    return model, _batches({"image": (1, 28, 28), "sound": (1, 28, 28)}, 64)
+    return model, _batches({"image": (1, 28, 28), "sound": (1, 28, 28)}, 4, 64)
 
 
 def two_resnets(head: str = "linear()") -> tuple[Multimodal, list[Batch]]:
@@ -53,7 +53,7 @@ def two_resnets(head: str = "linear()") -> tuple[Multimodal, list[Batch]]:
         {"image": encoders.ResNet18(channels=3), "sound": encoders.ResNet18(channels=1)},
         _head(head, {"image": 512, "sound": 512}),
     )
-    return model, _batches({"image": (3, 3, 112, 112), "sound": (1, 128, 128)}, 8)
+    return model, _batches({"image": (3, 3, 112, 112), "sound": (1, 128, 128)}, 2, 8)
 
 
 def _head(expression: str, widths: dict[str, int]) -> heads.Head:
@@ -63,7 +63,7 @@ def _head(expression: str, widths: dict[str, int]) -> heads.Head:
 MODELS = {"cnn": small_cnns, "resnet18": two_resnets}
 
 
-def _batches(shapes: dict[str, tuple[int, ...]], size: int) -> list[Batch]:
+def _batches(shapes: dict[str, tuple[int, ...]], count: int, size: int) -> list[Batch]:
     """A pattern per class in noise, plain to see in the first modality and faint in the others: there is something to balance."""
     generator = torch.Generator().manual_seed(0)
     patterns = {
@@ -71,7 +71,7 @@ def _batches(shapes: dict[str, tuple[int, ...]], size: int) -> list[Batch]:
         for i, (name, shape) in enumerate(shapes.items())
     }
     batches = []
-    for i in range(4):
+    for i in range(count):
         target = torch.randint(CLASSES, (size,), generator=generator)
         inputs = {
             name: torch.randn(size, *shape, generator=generator) + patterns[name][target]
@@ -161,7 +161,7 @@ def ratio(times: np.ndarray, base: np.ndarray, draws: int = 2000) -> tuple[float
 
 
 def peak_memory(model: str, expression: str) -> float:
-    """MiB at the peak of a process that takes 20 steps."""
+    """MiB at the peak of a process of its own."""
     command = [sys.executable, __file__, "--model", model, "--peak", expression]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -184,11 +184,11 @@ def main() -> None:
             if arguments.peak == "plain"
             else balanced_step(make, arguments.peak)[0]
         )
-        for i in range(20):
+        for i in range(2):  # on top of the warm-up
             step(i)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
-    made = {e: balanced_step(make, e) for e in arguments.methods}
+    made = {e: balanced_step(make, e) for e in tqdm(arguments.methods, "warm-up")}
     steps = {"plain": plain_step(make)} | {e: step for e, (step, _) in made.items()}
     times = interleaved(steps, arguments.steps)
     taken = len(times["plain"])

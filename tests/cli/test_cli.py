@@ -26,6 +26,7 @@ SMALL = [
 ]
 TINY = [*SMALL, "--no-report"]  # a report costs as much as all the rest
 DATA = "digits3d(points=8)"
+QUICK = ["synthetic(count=2, samples=(80, 20, 20))", "--no-probe", "--no-report"]
 COMMANDS = [
     (),
     ("train",),
@@ -57,7 +58,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return said.err
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # test classes are spread over processes
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that `train` has made."""
     folder = tmp_path_factory.mktemp("runs") / "a run"
@@ -220,14 +221,14 @@ class TestTrain:
 
     def test_options_go_over_the_file_and_the_file_over_the_defaults(self) -> None:
         Path("mine.toml").write_text(
-            f"data = {DATA!r}\nepochs = 7\nlr = 0.5\nmodalities = ['points']\n"
-            "[encoders]\npoints = 'pointnet(width=4, widths=(4,))'\n",
+            f"data = {QUICK[0]!r}\nepochs = 7\nlr = 0.5\nmodalities = ['m2']\n"
+            "[encoders]\nm2 = 'mlp(32)'\n",
             encoding="utf-8",
         )
         assert main(["train", "--config=mine.toml", "--epochs=1", "--out=run", "--no-probe"]) == 0
         stored = Settings.from_toml("run/config.toml")
         assert (stored.epochs, stored.lr, stored.momentum) == (1, 0.5, 0.9)
-        assert (stored.modalities, stored.probe) == (("points",), False)
+        assert (stored.modalities, stored.probe) == (("m2",), False)
 
     def test_an_option_for_one_modality_keeps_the_files_others(self) -> None:
         Path("mine.toml").write_text(
@@ -249,20 +250,20 @@ class TestTrain:
             "from equimodal import Method\n\nclass Same(Method):\n    pass\n", encoding="utf-8"
         )
         method = "--method=mine_here:Same()"
-        assert main(["train", DATA, *TINY, "--epochs=1", "--out=run", "--no-probe", method]) == 0
+        assert main(["train", *QUICK, "--epochs=1", "--out=run", method]) == 0
         assert Settings.from_toml("run/config.toml").method == "mine_here:Same()"
 
     def test_the_run_folder_is_named_after_data_method_and_seed(self) -> None:
         method = "(bio() + tcm()).during(1, 0.9)"
-        assert main(["train", DATA, *TINY, "--method", method, "--seed=3", "--epochs=1"]) == 0
+        assert main(["train", *QUICK, "--method", method, "--seed=3", "--epochs=1"]) == 0
         (folder,) = Path("runs").iterdir()
-        assert folder.name == "digits3d_points=8-bio+tcm_.during_1_0.9-3"
+        data = "synthetic_count=2_samples=_80_20_20"
+        assert folder.name == f"{data}-bio+tcm_.during_1_0.9-3"
 
     def test_modalities_are_names_joined_by_commas(self) -> None:
-        swapped = ["train", DATA, *TINY, "--modalities=points,image", "--epochs=1", "--out=run"]
-        assert main(swapped) == 0
+        assert main(["train", *QUICK, "--modalities=m2,m1", "--epochs=1", "--out=run"]) == 0
         found = json.loads(Path("run/results.json").read_text(encoding="utf-8"))
-        assert list(found["test"]["modalities"]) == ["points", "image"]
+        assert list(found["test"]["modalities"]) == ["m2", "m1"]
 
     def test_an_interrupted_run_says_how_to_go_on_and_ends_the_same(self, run: Path) -> None:
         command = ["train", DATA, *TINY, "--epochs=2", "--method=bio()", "--out", "stopped run"]
@@ -312,7 +313,7 @@ class TestReport:
     ) -> None:
         monkeypatch.setitem(sys.modules, "plotly", None)  # as if it were not installed
         out = Path("bare")
-        assert main(["train", DATA, *SMALL, "--epochs=1", "--out", str(out)]) == 0
+        assert main(["train", QUICK[0], "--epochs=1", "--out", str(out)]) == 0
         said = capsys.readouterr().out.splitlines()[-1]
         assert said == 'Report: pip install "equimodal[report]", then equimodal report bare'
         assert not (out / "report.html").exists()
@@ -320,8 +321,7 @@ class TestReport:
         assert main(["report", str(run), "--format=markdown", "--samples=0", "--out=r.md"]) == 0
 
     def test_can_be_left_out(self, capsys: pytest.CaptureFixture[str]) -> None:
-        arguments = ["train", DATA, *TINY, "--epochs=1", "--out=none"]
-        assert main(arguments) == 0
+        assert main(["train", *QUICK, "--epochs=1", "--out=none"]) == 0
         assert "Report" not in capsys.readouterr().out
         assert not Path("none/report.html").exists()
 
