@@ -17,6 +17,7 @@ from .ibml import Warmup as Warmup
 from .infobridge import InfoBridge as InfoBridge
 from .infonce import InfoNCE as InfoNCE
 from .inforeg import InfoReg as InfoReg
+from .l1 import L1 as L1
 from .mla import MLA as MLA
 from .mmcosine import MMCosine as MMCosine
 from .mmpareto import MMPareto as MMPareto

@@ -52,9 +52,8 @@ class SNN(nn.Module):
     The genomic network of Chen et al. 2020, IEEE TMI, "Pathomic Fusion", has these widths; the units and the
     initialisation N(0, 1 / inputs) are those of Klambauer et al. 2017, NeurIPS, "Self-Normalizing Neural Networks".
 
-    The L1 penalty on the weights that makes the network of Chen et al. sparse is not part of it, and `equimodal train`
-    adds none: it would be a loss of its own to every method. In a loop of one's own add it to the losses:
-    ``losses["l1"] = 3e-4 * sum(w.abs().sum() for w in encoder.parameters())``.
+    The L1 penalty that makes the network of Chen et al. sparse is a loss, so it is said with the method:
+    ``infobridge() + l1(3e-4, "genomic")``.
 
     Args:
         inputs: entries of a vector, standardised.
