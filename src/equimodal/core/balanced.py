@@ -86,6 +86,7 @@ class Balanced(nn.Module):
         )
         self._trainable: dict[str, Tensor] = {}
         self._names: dict[Tensor, str] = {}
+        self._members: dict[nn.Module, list[str]] = {}
         self._parts = _Parts()
 
     # The host calls these, in this order.
@@ -211,7 +212,8 @@ class Balanced(nn.Module):
         if len(parts.batches) > 1:
             step = step.but(batch=Batch.concatenate(parts.batches))
         rows = parts.rows or {TOTAL: self._named([p.grad for p in self._trainable.values()])}
-        made = Gradients({n: self._averaged(row) for n, row in rows.items()}, self._names)
+        averaged = {name: self._averaged(row) for name, row in rows.items()}
+        made = Gradients(averaged, self._names, self._members)
         with torch.no_grad(), _full_precision(step.batch.device):
             gradients = self.method.gradients(made, output, step)
             self.method.observe(output, gradients, step)
@@ -224,6 +226,7 @@ class Balanced(nn.Module):
     def _remember_trainable(self) -> None:
         self._trainable = {n: p for n, p in self.named_parameters() if p.requires_grad}
         self._names = {p: n for n, p in self._trainable.items()}
+        self._members = {}
 
     def _named(self, grads: Sequence[Tensor | None]) -> dict[str, Tensor]:
         return {

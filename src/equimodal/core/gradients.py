@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +21,19 @@ class Gradients:
     Attributes:
         rows: ``{"total": {parameter name: tensor}}``, or one entry per named loss.
         names: the name of each trainable parameter.
+        members: for modules that were asked for the names of their parameters; to walk through one takes longer than what
+            is done with them.
     """
 
     rows: Mapping[str, Mapping[str, Tensor]]
     names: Mapping[Tensor, str]
+    members: dict[nn.Module, list[str]] = field(default_factory=dict, repr=False)
 
     def names_in(self, module: nn.Module) -> list[str]:
         """The names of a module's trainable parameters, each once."""
-        return [self.names[p] for p in module.parameters() if p in self.names]
+        if module not in self.members:
+            self.members[module] = [self.names[p] for p in module.parameters() if p in self.names]
+        return self.members[module]
 
     def of(self, row: str, module: nn.Module) -> Tensor:
         """[P]: a module's gradient in one row as one vector, zeros where the row has none."""
