@@ -15,9 +15,10 @@ from equimodal.benchmark.cell import Cell
 from equimodal.benchmark.grid import Grid
 from equimodal.benchmark.local import Local
 from equimodal.benchmark.page import Contest, of_bench
-from equimodal.benchmark.run import Choice, bench
+from equimodal.benchmark.run import bench
 from equimodal.benchmark.store import Record, Store
 from equimodal.benchmark.summary import Line, Summary
+from equimodal.benchmark.work import Choice
 from equimodal.report import latex, markdown
 from fixtures.bench import Here, grid
 

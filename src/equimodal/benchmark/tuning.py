@@ -11,16 +11,14 @@ import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ConfigError
 from .grid import Part
 from .plan import Plan, Row
 from .space import Range, defaults, space, with_options
 from .store import Record, Store
-
-if TYPE_CHECKING:
-    from .run import _Work
+from .work import Work
 
 __all__ = ["SEED", "Ledger", "ledger", "tune"]
 
@@ -96,7 +94,7 @@ class _Study:
         return _rounded(max(done, key=lambda t: (t.value, -t.number)).params) if done else None
 
 
-def tune(plan: Plan, rows: Sequence[Row], work: _Work) -> list[Row]:
+def tune(plan: Plan, rows: Sequence[Row], work: Work) -> list[Row]:
     """The rows with tuned options, after training what trials are not there yet.
 
     Raises:

@@ -154,8 +154,9 @@ def _executor(on: str, jobs: int, address: str | None, gpus: float) -> Executor:
 
 
 def _run(grid: Grid, folder: Path, executor: Executor, only: list[str], retry: bool) -> Store:
-    from ..benchmark.run import Choice, bench
+    from ..benchmark.run import bench
     from ..benchmark.watch import Terminal
+    from ..benchmark.work import Choice
 
     choice = Choice(tuple(only), retry)
     try:
