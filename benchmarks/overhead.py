@@ -4,9 +4,10 @@
     python benchmarks/overhead.py --model resnet18 --steps 300
 
 Steps of the plain loop and of every method are interleaved in random order in one process with one thread, so that a
-machine whose speed drifts slows all of them alike. Printed: the ratio of medians with a 95% bootstrap interval over
-steps, the median in milliseconds, and the backward passes per batch; the peak memory is that of a process of its own
-per row (``--memory``), because a process never gives its peak back. Ctrl-C ends the measurement and prints what there is.
+machine whose speed drifts slows all of them alike. Printed: the median over rounds of the ratio to the plain step of the
+same round with its 95% bootstrap interval, the median in milliseconds, and the backward passes per batch; the peak memory
+is that of a process of its own per row (``--memory``), because a process never gives its peak back. Ctrl-C ends the
+measurement and prints what there is.
 
 A method that is made for a head of its own has it, as in `equimodal train`; the others and the plain loop have `linear()`.
 
@@ -152,12 +153,12 @@ def interleaved(steps: dict[str, Callable[[int], None]], repeats: int) -> dict[s
 
 
 def ratio(times: np.ndarray, base: np.ndarray, draws: int = 2000) -> tuple[float, float, float]:
-    """The ratio of medians and its 95% bootstrap interval over steps."""
+    """The median over rounds of a step's time by that of the plain step, and its 95% bootstrap interval over rounds."""
     generator = np.random.default_rng(0)
-    rows = generator.integers(len(base), size=(draws, len(base)))
-    ratios = np.median(times[rows], axis=1) / np.median(base[rows], axis=1)
-    low, high = np.quantile(ratios, [0.025, 0.975])
-    return float(np.median(times) / np.median(base)), float(low), float(high)
+    ratios = times / base  # of the same round: both were slowed alike by whatever else ran
+    medians = np.median(generator.choice(ratios, (draws, len(ratios))), axis=1)
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return float(np.median(ratios)), float(low), float(high)
 
 
 def peak_memory(model: str, expression: str) -> float:

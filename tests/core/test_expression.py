@@ -27,11 +27,17 @@ class Box:
         return Box(*self.things, *other.things) if isinstance(other, Box) else NotImplemented
 
 
-def number(value: float, /) -> float:
+def number(value: Any, /) -> Any:
     return value
 
 
-KNOWN: dict[str, Callable[..., Any]] = {"box": Box, "number": number, "ogm_ge": Box}
+def typed(
+    rate: float = 1.0, count: int = 1, on: bool = False, name: str = "", any_of: int | None = None
+) -> Any:
+    return (rate, count, on, name, any_of)
+
+
+KNOWN: dict[str, Callable[..., Any]] = {"box": Box, "number": number, "typed": typed, "ogm_ge": Box}
 
 
 def made(text: str) -> Any:
@@ -60,6 +66,10 @@ def made(text: str) -> Any:
 def test_constants(text: str, value: object) -> None:
     found = made(text)
     assert found == value and type(found) is type(value)
+
+
+def test_whole_numbers_are_numbers_and_hints_of_several_types_are_the_makers() -> None:
+    assert made("typed(2, 3, True, 'x', any_of='whatever')") == (2, 3, True, "x", "whatever")
 
 
 def test_a_name_alone_is_a_call() -> None:
@@ -101,14 +111,20 @@ def test_methods_and_windows() -> None:
     ("text", "said"),
     [
         ("ogm_gee()", "There is no thing 'ogm_gee': did you mean 'ogm_ge'?"),
-        ("zzz()", "There is no thing 'zzz': known are box, number, ogm_ge."),
+        ("zzz()", "There is no thing 'zzz': known are box, number, ogm_ge, typed."),
         ("box(syze=3)", r"box\(\) has no option 'syze': did you mean 'size'\?"),
         ("number(value=3)", r"number\(\): "),
         ("number(1, 2)", r"number\(\): too many positional arguments"),
         ("box(size=-1)", r"box\(size=-1\) cannot be built: size must not be negative\."),
-        ("box(size='x')", r"box\(size='x'\) cannot be built"),
+        ("box(size='x')", r"box\(\): size must be a whole number; here 'x'\."),
+        ("box(size=2.5)", r"size must be a whole number; here 2\.5"),
+        ("typed('3')", r"typed\(\): rate must be a number; here '3'\."),
+        ("typed(True)", "rate must be a number; here True"),
+        ("typed(on=1)", "on must be True or False; here 1"),
+        ("typed(name=3)", "name must be a text in quotes; here 3"),
+        ("typed(rate=None)", "rate must be a number; here None"),
         ("box(", "cannot be read: write it like"),
-        ("", "cannot be read: write it like"),
+        ("", r"cannot be read: write it like 'name\(option=1\)'\."),
         ("box() box()", "cannot be read: write it like"),
         ("box() - box()", r"only names, calls with constants, '\+'"),
         ("box().during(1, 2)", r"has no '\.during\(start, end\)'"),

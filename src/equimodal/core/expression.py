@@ -55,8 +55,9 @@ def build(
     try:
         tree = ast.parse(_OWN.sub(placeholder, text).strip(), mode="eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError):  # the last two: too deep
+        more = " + other()" if hasattr(expected, "__add__") else ""
         raise ExpressionError(
-            f"The {kind} {text!r} cannot be read: write it like 'name(option=1) + other()'."
+            f"The {kind} {text!r} cannot be read: write it like 'name(option=1){more}'."
         ) from None
     made = _Builder(text, known, kind, own, expected, given).component(tree.body)
     if not isinstance(made, expected):
@@ -178,14 +179,16 @@ def _makes(found: object, expected: type) -> bool:
     return isinstance(found, type) and issubclass(found, expected)
 
 
-def call(make: Callable[..., Any], name: str, *args: Any, **options: Any) -> Any:
+def call(make: Callable[..., Any], name: str, /, *args: Any, **options: Any) -> Any:
     """Call with options that a user wrote.
 
     Raises:
         ExpressionError: an option that there is not, one too many, or a value that is refused.
     """
     with contextlib.suppress(ValueError):  # a class written in C says nothing of its options
-        _check_options(inspect.signature(make), name, args, options)
+        signature = inspect.signature(make)
+        _check_options(signature, name, args, options)
+        _check_types(make, name, signature.bind(*args, **options).arguments)
     try:
         return make(*args, **options)
     except EquimodalError:
@@ -210,3 +213,25 @@ def _check_options(
         signature.bind(*args, **options)
     except TypeError as error:
         raise ExpressionError(f"{name}(): {error}; its options are {', '.join(taken)}.") from None
+
+
+PLAIN = {
+    float: ("a number", (float, int)),
+    int: ("a whole number", (int,)),
+    bool: ("True or False", (bool,)),
+    str: ("a text in quotes", (str,)),
+}
+
+
+def _check_types(make: Callable[..., Any], name: str, said: Mapping[str, Any]) -> None:
+    """Refuse a text for a number and the like; of hints that are more than one plain type the maker knows best."""
+    while isinstance(make, functools.partial):
+        make = make.func
+    try:
+        hints = typing.get_type_hints(make.__init__ if inspect.isclass(make) else make)
+    except (NameError, TypeError):  # a hint that is imported for type checkers only
+        return
+    for option, value in said.items():
+        what, types = PLAIN.get(hints.get(option, object), ("", (object,)))
+        if not isinstance(value, types) or (isinstance(value, bool) and int in types):
+            raise ExpressionError(f"{name}(): {option} must be {what}; here {value!r}.")
