@@ -153,7 +153,7 @@ class TestMistakes:
             (("train", "digits3d", "--head", "os:path()"), "'os:path' is no head"),
             (
                 ("train", "digits3d", "--method", "bio(margin='x')"),
-                "bio(margin='x') cannot be built",
+                "bio(): margin must be a number; here 'x'",
             ),
             (("methods", "infobrige"), "did you mean 'infobridge'?"),
             (("data", "check", "avmnits"), "did you mean 'avmnist'?"),

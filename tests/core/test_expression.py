@@ -124,7 +124,7 @@ def test_methods_and_windows() -> None:
         ("typed(name=3)", "name must be a text in quotes; here 3"),
         ("typed(rate=None)", "rate must be a number; here None"),
         ("box(", "cannot be read: write it like"),
-        ("", r"cannot be read: write it like 'name\(option=1\)'\."),
+        ("", r"cannot be read: write it like 'name\(option=1\)', and"),
         ("box() box()", "cannot be read: write it like"),
         ("box() - box()", r"only names, calls with constants, '\+'"),
         ("box().during(1, 2)", r"has no '\.during\(start, end\)'"),

@@ -55,9 +55,8 @@ def build(
     try:
         tree = ast.parse(_OWN.sub(placeholder, text).strip(), mode="eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError):  # the last two: too deep
-        more = " + other()" if hasattr(expected, "__add__") else ""
         raise ExpressionError(
-            f"The {kind} {text!r} cannot be read: write it like 'name(option=1){more}'."
+            f"The {kind} {text!r} cannot be read: write it like 'name(option=1)', and methods like 'one() + two()'."
         ) from None
     made = _Builder(text, known, kind, own, expected, given).component(tree.body)
     if not isinstance(made, expected):
