@@ -194,6 +194,14 @@ def test_what_cannot_be_read_is_refused_or_left_out(tmp_path: Path) -> None:
     assert len(packed.left_out) == 1
 
 
+def test_what_a_killed_command_left_does_not_stop_the_next(tmp_path: Path) -> None:
+    path = own.write_pets(tmp_path / "pets", 12)
+    prepare(path, tmp_path / "out", samples=6)
+    for name in [p.name for p in (tmp_path / "out").iterdir()]:
+        (tmp_path / "out" / f".{name}.part").write_bytes(b"half")
+    assert prepare(path, tmp_path / "out", samples=6).shards == (2, 2)
+
+
 def test_a_folder_with_other_files_is_left_alone(pets: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.doc").write_text("mine")
     with pytest.raises(ConfigError, match=r"holds other files, such as thesis.doc"):

@@ -141,9 +141,8 @@ def _make_room(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{out} cannot be made: {error.strerror}.") from None
-    own = re.compile(
-        r"\.?shard-\d{5}\.(tar|json)(\.part)?|" + "|".join((INDEX, RECORD, MANIFEST, TOML))
-    )
+    whole = "|".join(map(re.escape, (INDEX, RECORD, MANIFEST, TOML)))
+    own = re.compile(rf"\.?(shard-\d{{5}}\.(tar|json)|{whole})(\.part)?")
     strange = [path.name for path in sorted(out.iterdir()) if not own.fullmatch(path.name)]
     if strange:
         raise ConfigError(f"{out} holds other files, such as {strange[0]}; choose an empty folder.")
