@@ -316,6 +316,20 @@ def eager_host(training: Training, steps: Sequence[Step]) -> None:
             training.optimizer.step()
 
 
+def autocast_host(training: Training, steps: Sequence[Step]) -> None:
+    """A host that runs the model and the losses in bfloat16, and the rest outside, as Fabric does."""
+    learner = training.learner
+    for step in steps:
+        with torch.autocast("cpu", torch.bfloat16):
+            output = learner(step)
+            losses = learner.losses(output, step)
+        learner.backward(losses, output, step)
+        training.losses.append(_clones(losses))
+        if step.last:
+            training.optimizer.step()
+            training.optimizer.zero_grad()
+
+
 def head_of(method: Method) -> str:
     """The head that a method asks for, or the default one."""
     wanted = [leaf.head for leaf in method.leaves() if leaf.head is not None]
@@ -457,6 +471,22 @@ def law_decoupling(make: Make, world: World) -> None:
             _same("10 (decoupling)", {"fused": total}, {"fused": output.fused}, 1e-12)
 
 
+def law_precision(make: Make, world: World) -> None:
+    """Law 12: with the model in bfloat16 by autocast training goes through, and losses and weights stay finite.
+
+    The run is long enough for what a method begins after its first epochs.
+    """
+    law, world = "12 (precision)", replace(world, dtype=torch.float32, batches=2, epochs=8)
+    training = Training(make(), world)
+    try:
+        training.advance(host=autocast_host)
+    except RuntimeError as error:
+        raise AssertionError(f"Law {law} is broken: {error}") from error
+    found = training.state() | {k: v for losses in training.losses for k, v in losses.items()}
+    for name, value in found.items():
+        _expect(law, bool(value.isfinite().all()), f"{name} is not finite")
+
+
 def law_processes(make: Make, world: World, workers: Workers, micro: int = 1) -> None:
     """Law 11: processes that share each batch find the losses, the state and the weights that one process finds.
 
@@ -489,6 +519,7 @@ LAWS: dict[str, Law] = {
     "equivariance": law_equivariance,
     "neutral": law_neutral,
     "decoupling": law_decoupling,
+    "precision": law_precision,
 }
 """The laws that need one process."""
 

@@ -258,3 +258,21 @@ def test_ones_own_methods_are_said_by_their_module() -> None:
 @pytest.mark.parametrize("name", methods.BY_NAME)
 def test_exported_names_are_those_of_expressions(name: str) -> None:
     assert expression_name(methods.BY_NAME[name]) == name
+
+
+def test_the_losses_of_one_method_twice_add_up() -> None:
+    """Neither takes the place of the other's."""
+    batch = batches_of(2)[0]
+
+    def total(text: str) -> Tensor:
+        learner = Balanced(model_of(2), build(text, methods.BY_NAME, "method", Method))
+        (step,) = learner.steps(batch, 0)
+        output = learner(step)
+        losses = learner.losses(output, step)
+        return torch.stack(list(losses.values())).sum()
+
+    joint = total("joint()")
+    once = total("l1(0.5, 'm0')") + total("l1(0.25, 'm1')") - joint
+    torch.testing.assert_close(total("l1(0.5, 'm0') + l1(0.25, 'm1')"), once, atol=1e-12, rtol=0)
+    twice = total("uniform(weight=0.5) + uniform(weight=0.25)")
+    torch.testing.assert_close(twice, total("uniform(weight=0.75)"), atol=1e-12, rtol=0)

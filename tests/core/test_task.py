@@ -36,6 +36,15 @@ def test_correct_is_the_largest_logit() -> None:
     assert TASK.correct(logits, torch.tensor([0, 1, 1])).tolist() == [True, False, True]
 
 
+def test_bfloat16_logits_are_judged_in_single_precision() -> None:
+    logits = 3 * torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
+    low, target = logits.bfloat16(), torch.arange(64) % 6
+    for judge in (TASK.confidence, TASK.loss, TASK.mean_loss):
+        found = judge(low, target)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, judge(low.float(), target), atol=0, rtol=0)
+
+
 def test_the_loss_of_the_task_is_the_mean_of_the_fused_prediction() -> None:
     model, batch = model_of(2), batches_of(2, missing=True)[0]
     output = model(batch)

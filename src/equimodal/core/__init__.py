@@ -5,7 +5,7 @@ from .batch import Batch, Input, Padded
 from .evaluation import evaluating
 from .gradients import TOTAL, Gradients
 from .method import Chain, During, Method
-from .output import Losses, Output
+from .output import Losses, Output, added
 from .step import DataInfo, Epoch, Phase, Step, Verdicts
 from .task import Classification, Task
 from .tokens import TokenEncoder
@@ -30,5 +30,6 @@ __all__ = [
     "Task",
     "TokenEncoder",
     "Verdicts",
+    "added",
     "evaluating",
 ]

@@ -8,10 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Losses", "Output"]
+__all__ = ["Losses", "Output", "added"]
 
 Losses = Mapping[str, Tensor]
 """Named scalar losses, whose sum is minimised: ``{"task": ..., "bio/audio": ...}``."""
+
+
+def added(losses: Losses, own: Losses) -> Losses:
+    """The losses and a method's own; where a name is taken, as by the same method earlier in a chain, their sum."""
+    sums = {name: losses[name] + own[name] for name in own if name in losses}
+    return {**losses, **own, **sums}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from typing import TYPE_CHECKING
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -40,16 +41,23 @@ class Task(abc.ABC):
 
 
 class Classification(Task):
-    """One label per sample: cross-entropy; the confidence is the probability of the true class."""
+    """One label per sample: cross-entropy; the confidence is the probability of the true class.
+
+    Both are computed in float32 at least: a bfloat16 has three digits.
+    """
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(prediction, target, reduction="none")
+        return F.cross_entropy(_wide(prediction), target, reduction="none")
 
     def mean_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(prediction, target)
+        return F.cross_entropy(_wide(prediction), target)
 
     def confidence(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return prediction.softmax(1).gather(1, target[:, None]).squeeze(1)
+        return _wide(prediction).softmax(1).gather(1, target[:, None]).squeeze(1)
 
     def correct(self, prediction: Tensor, target: Tensor) -> Tensor:
         return prediction.argmax(1) == target
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -38,7 +38,7 @@ import torch
 from torch import Tensor
 
 from .. import distributed
-from ..core import Gradients, Losses, Method, Output, Step
+from ..core import Gradients, Losses, Method, Output, Step, added
 from ..errors import ConfigError
 
 __all__ = ["ARL"]
@@ -97,7 +97,7 @@ class ARL(Method):
             f"arl/{m}": weight * step.loss(logits, m)
             for m, logits in self._logits(output, step).items()
         }
-        return {**losses, **own}
+        return added(losses, own)
 
     def gradients(self, grads: Gradients, output: Output, step: Step) -> Gradients:
         if step.epoch <= self.start:
@@ -150,4 +150,7 @@ class ARL(Method):
         if self.bias == "split":
             return dict(output.unimodal)
         head, batch = step.model.head, step.batch
-        return {m: head.alone(output.features, m, batch) for m in output.modalities}
+        # Under autocast features may be bfloat16, and gradients are worked on outside of it.
+        dtype = next(head.parameters()).dtype
+        features = {m: z.to(dtype) for m, z in output.features.items()}
+        return {m: head.alone(features, m, batch) for m in output.modalities}

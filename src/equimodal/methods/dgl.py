@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..core import Batch, Losses, Method, Output, Step
+from ..core import Batch, Losses, Method, Output, Step, added
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class DGL(Method):
             logits = self._logits(modality, frozen, output, step)
             loss = step.loss(logits, modality)
             own[f"dgl/{modality}"] = self.alpha * loss
-        return {**losses, **own}
+        return added(losses, own)
 
     def _logits(
         self, modality: str, frozen: dict[str, Tensor], output: Output, step: Step

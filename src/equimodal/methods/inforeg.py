@@ -42,7 +42,7 @@ import torch
 from torch import Tensor
 
 from .. import distributed
-from ..core import TOTAL, DataInfo, Epoch, Gradients, Losses, Method, Output, Step
+from ..core import TOTAL, DataInfo, Epoch, Gradients, Losses, Method, Output, Step, added
 from ..errors import ConfigError, nearest
 from ._snapshot import Snapshot
 
@@ -128,7 +128,7 @@ class InfoReg(Method):
 
     def losses(self, losses: Losses, output: Output, step: Step) -> Losses:
         own = {f"inforeg/{m}": step.loss(g, m) for m, g in output.unimodal.items()}
-        return {**losses, **own}
+        return added(losses, own)
 
     def gradients(self, grads: Gradients, output: Output, step: Step) -> Gradients:
         grads = grads.sum()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..core import DataInfo, Losses, Method, Output, Step
+from ..core import DataInfo, Losses, Method, Output, Step, added
 from ..errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -69,4 +69,4 @@ class L1(Method):
             return losses
         # As a mean over samples, so that micro-batches and processes each add their part of it, once.
         penalty = self.weight * torch.stack(sizes).sum()
-        return {**losses, "l1": step.mean(penalty.expand(len(step.batch)))}
+        return added(losses, {"l1": step.mean(penalty.expand(len(step.batch)))})

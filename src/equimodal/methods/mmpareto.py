@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from ..core import TOTAL, DataInfo, Gradients, Losses, Method, Output, Step
+from ..core import TOTAL, DataInfo, Gradients, Losses, Method, Output, Step, added
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class MMPareto(Method):
         if self.classifiers:
             logits = {m: self.classifiers[m](z) for m, z in output.features.items()}
         own = {f"mmpareto/{m}": step.loss(g, m) for m, g in logits.items()}
-        return {**losses, **own}
+        return added(losses, own)
 
     def gradients(self, grads: Gradients, output: Output, step: Step) -> Gradients:
         total = dict(grads.sum().rows[TOTAL])

@@ -13,7 +13,7 @@ shared head too; λ = 1 for all of training. With missing modalities each CE(g_m
 
 from __future__ import annotations
 
-from ..core import Losses, Method, Output, Step
+from ..core import Losses, Method, Output, Step, added
 
 __all__ = ["Uniform"]
 
@@ -37,4 +37,4 @@ class Uniform(Method):
             f"uniform/{m}": self.weight * step.loss(logits, m)
             for m, logits in output.unimodal.items()
         }
-        return {**losses, **own}
+        return added(losses, own)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from equimodal import Balanced, Batch, Multimodal, heads
 from equimodal.core import Method, Output
 from equimodal.errors import ConfigError, DataError
-from equimodal.methods import BIO
+from equimodal.methods import BIO, Ensemble, ReconBoost
 from equimodal.methods.ibml.record import agreed, scores
 
 # The common worked example: modality 1 is strong, modality 2 is lazy.
@@ -274,3 +274,17 @@ def test_micro_batches_are_recorded_as_one() -> None:
         parted.backward(parted.losses(output, step), output, step)
     for name, value in whole.method.record.named_buffers():
         torch.testing.assert_close(value, getattr(parted.method.record, name))
+
+
+@pytest.mark.parametrize("first", [Ensemble(), ReconBoost(boost=1, consolidate=1)])
+def test_where_the_fused_loss_is_not_trained_there_is_none_to_weigh(first: Method) -> None:
+    torch.manual_seed(0)
+    encoders = {"one": nn.Linear(2, 2), "two": nn.Linear(2, 2)}
+    model = Multimodal(encoders, heads.Sum({"one": 2, "two": 2}, 3)).double()
+    inputs = {"one": f64(Z1), "two": f64(Z2)}
+    batch = Batch(inputs, torch.tensor([0, 1]), torch.tensor([1, 0]))
+    learner = Balanced(model, first + BIO(scores="current"), samples=2, epochs=2)
+    learner.begin_epoch(0, [batch], None, torch.optim.SGD(learner.parameters(), lr=0.1))
+    (step,) = learner.steps(batch, 0)
+    losses = learner.losses(learner(step), step)
+    assert "task" not in losses and {"bio/one", "bio/two"} & set(losses)

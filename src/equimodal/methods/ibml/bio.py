@@ -17,6 +17,7 @@ Readings
   for M = 2 is the same and equals the authors' code.
 - Eq. 13 is written with the current logits, Algorithm 1 and the code use the predictions recorded in the previous epoch:
   ``scores="recorded"`` and ``"current"``. The latter needs no record and no index and works from the first batch.
+- Where a method before it does not train the fused loss (`ensemble`, the boosting of `reconboost`), there is none to weigh.
 - The inequality is strict, so that in a tie (all of epoch 0) the loss is CE(g). ``margin`` asks for more:
   $\rho_m < (1 - \varepsilon)$ times the mean.
 - The unimodal logits are the head's own, and each CE(g_m) is the mean over the samples that have m.
@@ -30,7 +31,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ...core import DataInfo, Epoch, Gradients, Losses, Method, Output, Step
+from ...core import DataInfo, Epoch, Gradients, Losses, Method, Output, Step, added
 from ...errors import ConfigError
 from ._options import one_of
 from .record import Record, known_to_be_zero, scores
@@ -93,9 +94,11 @@ class BIO(Method):
             f"bio/{m}": self._own(indicators[m], m, logits, step)
             for m, logits in output.unimodal.items()
         }
-        if self.fusion_weight == "one":
-            return {**losses, **own}
-        return {**losses, "task": lazy.sum().clamp(min=1) * losses["task"], **own}
+        if (
+            self.fusion_weight == "lazy_count" and "task" in losses
+        ):  # a method before may not train it
+            losses = {**losses, "task": lazy.sum().clamp(min=1) * losses["task"]}
+        return added(losses, own)
 
     @staticmethod
     def _own(indicator: Tensor, m: str, logits: Tensor, step: Step) -> Tensor:

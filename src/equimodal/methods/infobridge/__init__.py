@@ -69,7 +69,7 @@ import torch
 from torch import Tensor
 
 from ... import distributed
-from ...core import DataInfo, Epoch, Gradients, Losses, Method, Output, Step
+from ...core import DataInfo, Epoch, Gradients, Losses, Method, Output, Step, added
 from .build import made_context, made_critic, made_memory
 from .context import ContextName
 from .critic import CriticName, Critics
@@ -199,7 +199,7 @@ class InfoBridge(Method):
         for (a, b), term in terms.items():
             step.note(f"infobridge/cmi/{a}-{b}", step.mean(term.information, mask=term.valid))
         loss = -torch.stack([step.mean(t.objective, mask=t.valid) for t in terms.values()]).mean()
-        return {**losses, "infobridge": loss if reduced else self.alpha * loss}
+        return added(losses, {"infobridge": loss if reduced else self.alpha * loss})
 
     def begin_epoch(self, epoch: Epoch) -> None:
         if self.estimator is not None:

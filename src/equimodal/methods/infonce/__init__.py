@@ -43,7 +43,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ... import distributed
-from ...core import DataInfo, Gradients, Losses, Method, Output, Step
+from ...core import DataInfo, Gradients, Losses, Method, Output, Step, added
 from ...errors import ConfigError, nearest
 from ..infobridge.samples import gathered
 from .contrast import Columns, FalseNegatives
@@ -152,7 +152,7 @@ class InfoNCE(Method):
                 loss = step.mean((each[0] + each[1]) / 2, mask=there)
                 step.note(f"infonce/bound/{a}-{b}", columns.keys(a, b).log() - loss)
                 terms[f"infonce/{a}-{b}"] = self.alpha / len(pairs) * loss
-        return {**losses, **terms}
+        return added(losses, terms)
 
     def observe(self, output: Output, grads: Gradients, step: Step) -> None:
         if self.memory != "none" and self.pairs:

@@ -41,7 +41,7 @@ import torch
 from torch import Tensor, nn
 
 from ... import distributed
-from ...core import DataInfo, Epoch, Gradients, Losses, Method, Output, Step, evaluating
+from ...core import DataInfo, Epoch, Gradients, Losses, Method, Output, Step, added, evaluating
 from ...errors import ConfigError
 from .prototypes import Prototypes
 
@@ -122,7 +122,7 @@ class PMR(Method):
             if self.mu and step.epoch < self.entropy_epochs:
                 entropy = step.mean(_entropy(g), mask=there[i])
                 terms[f"pmr/per/{m}"] = -self.mu * dominant[i] * entropy
-        return {**losses, **terms}
+        return added(losses, terms)
 
     def observe(self, output: Output, grads: Gradients, step: Step) -> None:
         if self.accumulate:
