@@ -8,6 +8,7 @@ import torch
 from equimodal import distributed
 from equimodal.testing import Workers
 from fixtures import shares
+from fixtures.plain import model_of
 
 pytestmark = pytest.mark.processes
 
@@ -72,8 +73,24 @@ def test_noise_is_the_same_everywhere_unless_asked_otherwise(workers: Workers) -
     assert alone != other
 
 
+def test_all_meet_in_the_backward_pass_also_those_without_a_gradient(workers: Workers) -> None:
+    """As where a process's samples all lack the modality of the only encoder that is trained."""
+    first, second = workers.run(shares.gradient_of_the_first_only)
+    assert torch.equal(first, 2 * shares.ROWS[:3] * 3) and second is None
+
+
+def test_all_start_from_the_weights_of_the_first(workers: Workers) -> None:
+    first, second = workers.run(shares.from_other_weights)
+    assert first.keys() == second.keys() and len(first) > 6
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert torch.equal(
+        first["model.head.linear.weight"], model_of(2, seed=0).head.linear.weight.detach()
+    )
+
+
 HALVES = [[slice(0, 3)], [slice(3, 6)]]
 UNEVEN = [[slice(0, 5)], [slice(5, 6)]]
+NOTHING = [[slice(0, 6)], [slice(6, 6)]]
 MICRO = [[slice(0, 2), slice(2, 3)], [slice(3, 4), slice(4, 6)]]
 
 
@@ -84,6 +101,9 @@ MICRO = [[slice(0, 2), slice(2, 3)], [slice(3, 4), slice(4, 6)]]
         ("uniform(weight=0.5)", HALVES),
         ("uniform(weight=0.5)", UNEVEN),
         ("uniform(weight=0.5)", MICRO),
+        ("uniform(weight=0.5)", NOTHING),
+        ("infonce()", NOTHING),
+        ("infobridge()", NOTHING),
         ("bio(scores='current')", HALVES),
         ("bio(scores='current')", UNEVEN),
     ],

@@ -6,7 +6,7 @@ exactly the gradient of the mean over the global batch, also when processes hold
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.distributed as dist
@@ -18,6 +18,7 @@ __all__ = [
     "gather_with_gradient",
     "processes",
     "rank",
+    "start_alike",
     "sum",
     "totals",
 ]
@@ -31,6 +32,18 @@ def processes() -> int:
 def rank() -> int:
     """The position of this process among them."""
     return dist.get_rank() if processes() > 1 else 0
+
+
+@torch.no_grad()
+def start_alike(tensors: Iterable[Tensor]) -> None:
+    """Put the first process's values into the tensors of all, given in the same order in every process."""
+    if processes() == 1:
+        return
+    for tensor in tensors:
+        # Booleans are not sent by every backend; bytes are.
+        sent = tensor.to(torch.uint8 if tensor.dtype == torch.bool else tensor.dtype).contiguous()
+        dist.broadcast(sent, src=0)
+        tensor.copy_(sent)
 
 
 def sum(values: Tensor) -> Tensor:
@@ -75,6 +88,9 @@ def gather_with_gradient(values: Tensor) -> Tensor:
     """As `gather`; gradients flow back to the process that each row came from, summed over all that used it."""
     if processes() == 1:
         return values
+    if torch.is_grad_enabled() and not values.requires_grad:
+        # Nobody here may have what others have, but all must meet again in the backward pass.
+        values = values.detach().requires_grad_()
     return _Gather.apply(values)  # type: ignore[no-any-return, no-untyped-call]
 
 

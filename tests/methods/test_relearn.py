@@ -298,6 +298,8 @@ def test_it_needs_both_sets_before_the_first_step_and_an_optimiser_to_reset() ->
     batches = batches_of(2)
     with pytest.raises(ConfigError, match="train, val"):
         train(Relearn(), model_of(2), batches, epochs=1)
+    with pytest.raises(ConfigError, match="train, val"):
+        Balanced(model_of(2), Relearn()).begin_epoch(0, batches, [])
     learner = Balanced(model_of(2), Relearn(reset_momentum=True))
     with pytest.raises(ConfigError, match="optimizer"):
         learner.begin_epoch(0, batches, batches)

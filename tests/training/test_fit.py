@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from equimodal.data import Loader, Splits
+from equimodal.data import Arrays, Loader, Splits
 from equimodal.errors import CheckpointError, ConfigError, TrainingError
 from equimodal.models import Multimodal, heads
 from equimodal.training.evaluate import evaluate
@@ -130,11 +130,34 @@ def test_the_protocol_of_the_papers_selects_on_test_and_says_so() -> None:
     assert paper.results["epoch"] == honest.results["epoch"]
 
 
+@pytest.mark.parametrize("protocol", ["honest", "paper"])
+def test_no_method_learns_from_the_test_split(protocol: str) -> None:
+    """Whatever the run is selected on: other test labels, same weights."""
+    data, ends = small.splits(), []
+    test = data.test
+    assert isinstance(test, Arrays)
+    for targets in (test.targets, torch.zeros_like(test.targets)):
+        changed = Splits("small", data.train, data.val, Arrays(test.inputs, targets, test.classes))
+        run = fit(
+            small.model(),
+            changed,
+            "relearn(every=1)",
+            protocol=protocol,
+            select="last",
+            **{**OPTIONS, "epochs": 4},
+        )
+        assert int(run.learner.method.count) == 2
+        ends.append(weights(run))
+    assert all(torch.equal(ends[1][name], tensor) for name, tensor in ends[0].items())
+
+
 def test_without_validation_nothing_can_be_selected() -> None:
     data = small.splits()
     without = Splits("small", data.train, data.val.subset([]), data.test)
     with pytest.raises(ConfigError, match="no validation samples to select by.*select='last'"):
         fit(small.model(), without, "joint()", **OPTIONS)
+    with pytest.raises(ConfigError, match=r"relearn\(\) reads validation samples.*small has none"):
+        fit(small.model(), without, "relearn() + tcm()", select="last", **OPTIONS)
     run = fit(small.model(), without, "joint()", select="last", **OPTIONS)
     assert run.results["val"] is None and run.history[0]["val"] is None
 

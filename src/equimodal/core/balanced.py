@@ -100,12 +100,17 @@ class Balanced(nn.Module):
     ) -> None:
         """Start an epoch; does nothing for one that has begun already, so it may be called freely.
 
+        Several processes start the first one from the weights of the first process, however each of them made its model.
+
         Raises:
             ConfigError: the optimiser lacks a parameter of the method (build it from ``learner.parameters()``).
         """
         if optimizer is not None:
             self._refuse_forgotten_parameters(optimizer)
-        if index > int(self.begun):
+        begun = int(self.begun)
+        if begun < 0:
+            distributed.start_alike(self.state_dict().values())
+        if index > begun:
             self.method.begin_epoch(
                 Epoch(index, self.model, self.task, train, val, optimizer, seed=self.seed)
             )

@@ -47,6 +47,7 @@ class Method(nn.Module):
     own_schedule: bool = False  # its `rate` decays already: no other decaying schedule beside it
     adam: ClassVar[str] = "yes"  # does it survive an optimiser that divides by the gradient's size
     observes: ClassVar[bool] = False  # a diagnostic: changes nothing of the training
+    reads_validation: ClassVar[bool] = False  # at an epoch's start; never the test split
     neutral: ClassVar[str | None] = None  # "setting = other method"
     search_space: ClassVar[Mapping[str, Any]] = {}  # what tuning may vary
 

@@ -174,7 +174,7 @@ class Step:
         return Verdicts(confidence, self.task.correct(stacked, target.flatten()).view(count, -1))
 
     def _share(self) -> float:
-        return len(self.batch) / self.counts.get("", len(self.batch))
+        return len(self.batch) / max(self.counts.get("", len(self.batch)), 1)
 
     def note(self, name: str, value: Tensor) -> None:
         """Write down a figure for diagnostics; never influences training."""

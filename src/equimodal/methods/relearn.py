@@ -33,6 +33,7 @@ Hyper-parameters: λ = 3, E = 20, R = 3 are those of the authors' script for CRE
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,7 @@ class Relearn(Method):
             without the optimiser that is to forget.
     """
 
+    reads_validation = True
     neutral = "relearn(strength=0.0) = joint()"
     search_space = {"strength": (0.5, 10.0), "every": (5, 30)}
 
@@ -118,7 +120,7 @@ class Relearn(Method):
             step.note(f"relearn/weight/{m}", self.weights[i])
 
     def _refuse_missing(self, epoch: Epoch) -> None:
-        if epoch.train is None or epoch.val is None:
+        if epoch.train is None or epoch.val is None or operator.length_hint(epoch.val, 1) == 0:
             raise ConfigError(
                 "relearn() compares training and validation: say begin_epoch(epoch, train, val, optimizer)."
             )

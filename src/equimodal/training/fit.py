@@ -156,11 +156,16 @@ def _resolved(
     augment = {**data.augment, **said.get("augment", {})}
     own = {"augment": augment, "method": method.expression()}
     made = Settings(**{"data": data.name, **data.training, **said, **own})
-    _check(made, data)
+    _check(made, data, method)
     return made.resolved(schedule=resolve_schedule(made.schedule, method))
 
 
-def _check(settings: Settings, data: Splits) -> None:
+def _check(settings: Settings, data: Splits, method: Method) -> None:
+    reading = [leaf.expression() for leaf in method.leaves() if leaf.reads_validation]
+    if reading and not len(data.val):
+        raise ConfigError(
+            f"{reading[0]} reads validation samples, of which {data.name} has none: give it some, as by --val-fraction 0.2."
+        )
     needs = settings.select == "best" or settings.patience is not None
     if needs and settings.protocol == "honest" and not len(data.val):
         raise ConfigError(
@@ -217,7 +222,8 @@ class _Training:
         self.train = self._train_feed()
         selecting = self.data.test if self.settings.protocol == "paper" else self.data.val
         self.selecting = selecting if len(selecting) else None
-        self.val = self._feed(Loader(selecting, self.settings.batch_size, shuffle=False))
+        # What methods may read, whatever the run is selected on: nothing learns from the test split.
+        self.val = self._feed(Loader(self.data.val, self.settings.batch_size, shuffle=False))
         self.statistics = Statistics(self.learner.model.modalities, runtime.device)
         self.position, self.saved = Position(), Position()
         self.best: Best | None = None
