@@ -98,10 +98,43 @@ def test_holm_by_hand_and_over_many() -> None:
     assert rate(wrong) == pytest.approx(0.05, abs=0.02)
 
 
-def test_friedman_is_right_under_the_null_and_sees_an_effect() -> None:
+@pytest.mark.parametrize(
+    ("scores", "ways"),
+    [
+        # Each other data set has one way of K! that is like the first's: both orders of D = 2, by hand.
+        ([[3, 2, 1], [9, 8, 1]], 6),
+        ([[3, 2, 1], [9, 8, 1], [7, 5, 2]], 36),
+        ([[4, 3, 2, 1], [9, 8, 1, 0]], 24),
+    ],
+)
+def test_no_agreement_is_less_likely_than_by_chance(scores: list[list[float]], ways: int) -> None:
+    assert statistics.friedman(scores).p == pytest.approx(1 / ways, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("other", "wanted"),
+    # Friedman (1937): of three methods on four data sets, P(χ² ≥ 8.0) = 0.0046 and P(χ² ≥ 6.5) = 0.042.
+    [([1, 2, 3], 0.0046), ([1, 3, 2], 0.042)],
+)
+def test_friedman_is_that_of_the_published_tables(other: list[float], wanted: float) -> None:
+    assert statistics.friedman([[1, 2, 3]] * 3 + [other]).p == pytest.approx(wanted, abs=5e-4)
+
+
+def test_friedman_counts_ties() -> None:
+    """Three ways to place the tied pair in each of two rows: by hand, 3 of 9 pairs of rows are as uneven."""
+    assert statistics.friedman([[1, 1, 0], [5, 5, 2]]).p == pytest.approx(1 / 3, abs=1e-12)
+    assert statistics.friedman([[1, 1, 1], [5, 5, 5]]).p == 1
+
+
+@pytest.mark.parametrize(("sets", "methods"), [(2, 3), (3, 4), (5, 6)])
+def test_friedman_is_right_under_the_null_and_sees_an_effect(sets: int, methods: int) -> None:
     rng = np.random.default_rng(6)
-    scores = rng.normal(size=(SIMULATIONS, 5, 6))
-    assert rate([statistics.friedman(s).p < 0.05 for s in scores]) == pytest.approx(0.05, abs=0.02)
+    scores = rng.normal(size=(SIMULATIONS, sets, methods))
+    wrong = rate([statistics.friedman(s).p < 0.05 for s in scores])
+    assert wrong <= 0.065
+    if sets < 5:  # few ways to rank: the test cannot use up its level
+        return
+    assert wrong == pytest.approx(0.05, abs=0.02)
     shifted = scores[:100] + np.array([4.0, 3, 2, 1, 0, -1])
     assert rate([statistics.friedman(s).p < 0.05 for s in shifted]) > 0.9
 
