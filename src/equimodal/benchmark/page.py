@@ -239,7 +239,7 @@ def _over_sets(summary: Summary) -> list[Section]:
 
 def _contest(summary: Summary, name: str, contest: Contest, found: Ranks) -> list[Any]:
     text = (
-        f"{name.capitalize() or 'All rows'}: Friedman's test (F) of {len(contest.labels)} methods on {len(contest.places)} "
+        f"{name.capitalize() or 'All rows'}: Friedman's test of {len(contest.labels)} methods on {len(contest.places)} "
         f"data sets, p = {found.p:.2g}; critical difference {found.critical:.2f} (Nemenyi)."
     )
     left_out = [

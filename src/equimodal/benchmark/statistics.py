@@ -102,7 +102,7 @@ class Ranks:
 
     Attributes:
         mean: rank of each method, 1 is best, in the order given.
-        p: of the hypothesis that all are alike (Friedman's statistic, as F).
+        p: of the hypothesis that all are alike (Friedman's statistic); exact, or by permutation.
         critical: two mean ranks that differ by less are not told apart (Nemenyi, 5%).
         groups: the longest runs of methods that are not told apart, as positions sorted by rank; two at least.
         why: why nothing is claimed; empty where it is.
