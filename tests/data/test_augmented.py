@@ -13,8 +13,10 @@ from equimodal.core.expression import build
 from equimodal.data import Arrays, Loader, Splits
 from equimodal.data.augmentations import BY_NAME, Augmentation, Jitter, Rotate, Scale, Shift
 from equimodal.data.augmented import augmented
+from equimodal.data.dropout import ModalityDropout
 from equimodal.data.manifest import load
 from equimodal.errors import ConfigError, DataError, EquimodalError
+from equimodal.training.evaluate import batches
 from equimodal.training.fit import fit
 from equimodal.training.run import ready
 from equimodal.training.settings import Settings
@@ -175,6 +177,19 @@ def test_points() -> None:
 def test_what_cannot_be(modality: str, expression: str, expected: str) -> None:
     with pytest.raises(EquimodalError, match=expected):
         augmented(spectra(), {modality: expression})
+
+
+def test_an_evaluation_of_the_training_split_sees_it_as_it_is() -> None:
+    plain = spectra()
+    changed = augmented(plain, {"sound": "spec_augment(time=9)"})
+    dropped = ModalityDropout(changed, 0.5)
+    for data in (changed, dropped, changed.subset(range(24)), dropped.only(["sound"])):
+        (batch,) = batches(data, 24)
+        assert torch.equal(batch.inputs["sound"], plain.fetch(range(24)).inputs["sound"])
+        assert torch.equal(batch.mask("sound"), plain.fetch(range(24)).mask("sound"))
+    assert changed.seen(augment=True).fetch(range(24)).inputs.keys() == {"sound", "other"}
+    moved = changed.seen(augment=True).fetch(range(24)).inputs["sound"]
+    assert torch.equal(moved, changed.fetch(range(24)).inputs["sound"])
 
 
 def test_training_alone_is_augmented(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,6 +168,16 @@ def test_every_kind_of_absence(absence: str) -> None:
     assert found.absence == absence
 
 
+def test_a_permuted_input_is_never_its_own() -> None:
+    """Of two samples in a batch, of two classes, each is then taken for the other."""
+    batch = Batch({"m1": 9 * torch.eye(3)[:2], "m2": torch.zeros(2, 3)}, torch.tensor([0, 1]))
+    found = equimodal.diagnose(model(1.0, 1.0), [batch] * 20, absence="permute")
+    assert {s.modalities: s.accuracy.value for s in found.subsets}["m2",] == 0
+    pairs = [({m: v.numpy() for m, v in batch.inputs.items()}, np.array([0, 1]))] * 20
+    found = equimodal.diagnose(lambda x: x["m1"] + x["m2"], pairs, ("m1", "m2"), absence="permute")
+    assert {s.modalities: s.accuracy.value for s in found.subsets}["m2",] == 0
+
+
 def test_a_plain_function_is_as_the_model_that_it_wraps() -> None:
     batch = sample((0.8, 0.4), 300, 9)
     ours = equimodal.diagnose(model(1.0, 1.0), [batch], absence="zero")

@@ -163,9 +163,14 @@ class Batch:
                 return Padded(value.values.pin_memory(), value.lengths.pin_memory())
             return value.pin_memory()
 
+        def each(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: value.pin_memory() for name, value in values.items()}
+
         return replace(
             self,
             inputs={name: pinned(value) for name, value in self.inputs.items()},
+            present=each(self.present),
+            rows=each(self.rows or {}),
             target=None if self.target is None else self.target.pin_memory(),
             index=None if self.index is None else self.index.pin_memory(),
         )

@@ -97,5 +97,9 @@ class Augmented(Dataset):
         kept = {name: change for name, change in self.changes.items() if name in modalities}
         return Augmented(self.data.only(modalities), kept, self.seed)
 
+    def seen(self, augment: bool) -> Dataset:
+        below = self.data.seen(augment)
+        return Augmented(below, self.changes, self.seed) if augment else below
+
     def fingerprint(self) -> str:
         return self.data.fingerprint()

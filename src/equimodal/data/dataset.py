@@ -80,6 +80,10 @@ class Dataset(torch.utils.data.Dataset[Sample], ABC):
     def fingerprint(self) -> str:
         """SHA-256 (hexadecimal) of everything that the data set holds."""
 
+    def seen(self, augment: bool) -> Dataset:
+        """The same samples as training sees them, or as validation and test do; itself where there is no difference."""
+        return self
+
     def fetch(self, indices: Sequence[int] | Tensor, epoch: int = 0) -> Batch:
         """The samples at the given positions as a batch."""
         return collate([self.sample(int(i), epoch) for i in indices], self.shapes)

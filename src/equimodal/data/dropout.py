@@ -66,6 +66,10 @@ class ModalityDropout(Dataset):
     def only(self, modalities: Sequence[str]) -> Dataset:
         return ModalityDropout(self.data.only(modalities), self.probability, self.seed)
 
+    def seen(self, augment: bool) -> Dataset:
+        below = self.data.seen(augment)
+        return ModalityDropout(below, self.probability, self.seed) if augment else below
+
     def fingerprint(self) -> str:
         return self.data.fingerprint()
 

@@ -175,7 +175,6 @@ class Filed(Dataset):
         return self._like(items, self.targets, self.names, self.augment)
 
     def seen(self, augment: bool) -> Filed:
-        """The same samples as training sees them, or as validation and test do."""
         return self._like(self.items, self.targets, self.names, augment)
 
     def _like(

@@ -40,14 +40,14 @@ def ask(
     """
     like = next(learner.parameters())
     found = Collector(plan, absence)
-    generator = torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng(seed)
     batches = data if absence in ("missing", "permute") else list(data)
     with evaluating(learner):
         blanks = _blanks(learner, batches, absence)
         for batch in batches:
             if batch.target is None:
                 raise DataError("A diagnosis needs a target for every sample.")
-            _ask(learner, place(batch, like.device, like.dtype), found, blanks, generator)
+            _ask(learner, place(batch, like.device, like.dtype), found, blanks, rng)
     if not found.target:
         raise DataError("There is no sample to diagnose the model on.")
     return found.answers()
@@ -58,14 +58,14 @@ def _ask(
     batch: Batch,
     found: Collector,
     blanks: Mapping[str, Tensor],
-    generator: torch.Generator,
+    rng: np.random.Generator,
 ) -> None:
     modalities = learner.model.modalities
     assert batch.target is not None
     features = {m: learner.model.encode(m, batch) for m in modalities}
     masks = {m: batch.mask(m) for m in modalities}
-    orders = {m: torch.randperm(len(batch), generator=generator) for m in modalities}
-    orders = {m: order.to(batch.device) for m, order in orders.items()}
+    everyone = np.ones(len(batch), dtype=bool)
+    orders = {m: torch.from_numpy(others(everyone, rng)).to(batch.device) for m in modalities}
     whole = _speak(learner, batch, features, masks)
 
     def answer(coalition: Coalition) -> Tensor:

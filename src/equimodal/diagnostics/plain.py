@@ -201,8 +201,8 @@ def _blank(
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     """The inputs of a modality that is taken away; those that belong together stay together."""
-    order = rng.permutation(len(inputs[keys[0]]))
     if absence == "permute":
+        order = others(np.ones(len(inputs[keys[0]]), dtype=bool), rng)
         return {key: _rows(inputs[key], order) for key in keys}
     if absence == "mean":
         return {key: _like(inputs[key], means[key]) for key in keys}

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ..core import Batch
 from ..data.dataset import Dataset
-from ..data.loader import Loader
+from ..training.evaluate import batches
 from .answers import Answers
 from .bootstrap import RESAMPLES, Bootstrap
 from .coalitions import Plan
@@ -166,7 +166,7 @@ def others(there: NDArray[np.bool_], rng: np.random.Generator) -> Rows:
 def selected(data: Dataset | Iterable[Batch], rows: Rows) -> Iterator[tuple[Rows, Batch]]:
     """The samples at these positions, which ascend, batch by batch; a data set reads no others."""
     if isinstance(data, Dataset):
-        read = Loader(data.subset(torch.from_numpy(rows)), BATCH, shuffle=False)
+        read = batches(data.subset(torch.from_numpy(rows)), BATCH)
         yield from zip(np.split(rows, range(BATCH, len(rows), BATCH)), read, strict=True)
         return
     start = 0

@@ -135,8 +135,10 @@ def _learner(model: Balanced | Multimodal) -> Balanced:
 
 
 def batches(data: Dataset | Iterable[Batch], batch_size: int) -> Iterable[Batch]:
-    """The batches of a data set in its order; batches stay what they are."""
-    return Loader(data, batch_size, shuffle=False) if isinstance(data, Dataset) else data
+    """The batches of a data set in its order, never augmented; batches stay what they are."""
+    if not isinstance(data, Dataset):
+        return data
+    return Loader(data.seen(augment=False), batch_size, shuffle=False)
 
 
 @torch.no_grad()
@@ -241,8 +243,8 @@ def extract(learner: Balanced, data: Iterable[Batch]) -> dict[str, Features]:
         features = learner.predict(place(batch, like.device, like.dtype)).features
         for m, values in features.items():
             mask = batch.mask(m)
-            found[m].append(values.cpu()[mask])
-            target[m].append(batch.target[mask])
+            found[m].append(values[mask.to(values.device)].cpu())
+            target[m].append(batch.target[mask].cpu())
     return {m: Features(torch.cat(found[m]), torch.cat(target[m])) for m in found}
 
 

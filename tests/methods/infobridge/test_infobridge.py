@@ -124,7 +124,7 @@ class Reference:
 
     def score(self, pair: tuple[str, str], z: Tensor, other: Tensor, context: int) -> float:
         weights = self.parts.critics.projections.state_dict()
-        critic = self.parts.critics.critics["-".join(pair)].state_dict()
+        critic = self.parts.critics.critics[self.parts.critics.pairs.index(pair)].state_dict()
         p = weights[f"{pair[0]}.weight"] @ z
         q = weights[f"{pair[1]}.weight"] @ other
         gate = 1 + critic["gate"][context]
@@ -436,3 +436,15 @@ def test_records_need_the_number_of_samples_and_their_index(options: dict[str, A
     step = balanced.steps(Batch(batch.inputs, batch.target), 0)[0]
     with pytest.raises(ConfigError, match="the index of its samples"):
         balanced.losses(balanced(step), step)
+
+
+def test_names_may_hold_what_joins_them() -> None:
+    """The pairs a-b with c and a with b-c have a critic each."""
+    names = ["a", "a-b", "b-c", "c"]
+    torch.manual_seed(0)
+    encoders = {m: nn.Linear(3, 2) for m in names}
+    model = Multimodal(encoders, heads.Linear(dict.fromkeys(names, 2), 2))
+    method = InfoBridge(critic="bilinear")
+    Balanced(model, method)
+    weights = [p for n, p in method.named_parameters() if n.endswith("weight") and p.ndim == 3]
+    assert len(weights) == 6

@@ -107,7 +107,6 @@ class Samples(Dataset):
         return self._like(streams, self.rows, self.targets, self.augment)
 
     def seen(self, augment: bool) -> Samples:
-        """The same samples as training sees them, or as validation and test do."""
         return self._like(self.streams, self.rows, self.targets, augment)
 
     def _like(

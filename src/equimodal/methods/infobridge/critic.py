@@ -106,7 +106,8 @@ class Critics(nn.Module):
         self.projections = nn.ModuleDict(
             {m: nn.Linear(width, dim, bias=False) for m, width in widths.items()}
         )
-        self.critics = nn.ModuleDict({"-".join(pair): make() for pair in self.pairs})
+        # In the order of the pairs: names may hold any character that would join them.
+        self.critics = nn.ModuleList(make() for _ in self.pairs)
 
     def forward(
         self,
@@ -118,7 +119,7 @@ class Critics(nn.Module):
     ) -> Tensor:
         """[...]: a pair's scores, from the features [n, width] of both modalities; see `Critic.forward`."""
         projected = torch.stack([self.projections[m](features[m]) for m in pair])
-        scores: Tensor = self.critics["-".join(pair)](projected, context, first, second)
+        scores: Tensor = self.critics[self.pairs.index(pair)](projected, context, first, second)
         return scores
 
     def similarity(self, features: Mapping[str, Tensor], pair: tuple[str, str]) -> Tensor:
