@@ -189,6 +189,17 @@ def test_host_ends_with_the_weights_of_the_plain_loop(
         assert torch.equal(found[name].to(value.dtype), value), name
 
 
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_host_says_how_many_batches_there_are(host: str, tmp_path: Path) -> None:
+    """PMR makes its prototypes from every tenth batch: here from two."""
+    world = World.of(2, batches=20, epochs=1)
+    wanted = weights_of(Training(maker("pmr()")(), world).advance())
+    hosted = Training(maker("pmr()")(), world)
+    HOSTS[host](hosted, tmp_path)
+    found = weights_of(hosted)
+    assert all(torch.equal(found[name].to(value.dtype), value) for name, value in wanted.items())
+
+
 @pytest.mark.parametrize("expression", ["pmr()", "relearn(every=1)", "ibml()"])
 def test_transformers_reads_its_own_loader(expression: str, tmp_path: Path) -> None:
     """Samples from a data set, collated and prepared by the host, which a method reads at an epoch's start."""

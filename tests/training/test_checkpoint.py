@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from equimodal import distributed
 from equimodal.errors import CheckpointError
+from equimodal.testing import Workers
 from equimodal.training import checkpoint
 from equimodal.training.checkpoint import Position, Snapshot
 from equimodal.training.fit import fit
@@ -107,6 +109,33 @@ def test_another_number_of_processes_is_refused(tmp_path: Path) -> None:
     checkpoint.write(tmp_path, snapshot())
     with pytest.raises(CheckpointError, match="written by 1 processes, this run has 2"):
         checkpoint.read(tmp_path, processes=2)
+
+
+def write_own_part(folder: Path) -> None:
+    """Both processes have the weight; each has buffers, sums and generators of its own."""
+    rank = distributed.rank()
+    tensors = {
+        "learner/mean": torch.tensor(float(rank)),
+        f"statistics/seen by {rank}": torch.tensor(rank),
+        f"generators/{rank}": torch.tensor(rank),
+    }
+    if rank == 0:
+        tensors["learner/weight"] = torch.ones(2)
+    checkpoint.write(folder, Snapshot(Position(1, 2, 3), tensors, {}))
+
+
+@pytest.mark.processes
+def test_a_process_reads_its_own_sums_and_the_weights_of_the_first(
+    tmp_path: Path, workers: Workers
+) -> None:
+    workers.run(write_own_part, tmp_path)
+    first, second = (checkpoint.read(tmp_path, rank, 2) for rank in (0, 1))
+    assert first is not None and second is not None
+    assert first.part("statistics").keys() == {"seen by 0"}
+    assert second.part("statistics").keys() == {"seen by 1"}
+    assert second.part("generators").keys() == {"1"}
+    assert second.part("learner").keys() == {"weight", "mean"}
+    assert second.part("learner")["mean"] == 1
 
 
 def draws() -> list[float]:

@@ -105,7 +105,7 @@ class Noting(Method):
     def gradients(self, grads: Gradients, output: Output, step: Step) -> Gradients:
         step.note("number", torch.tensor(float(step.number)))
         if step.number % 2:
-            step.note("odd", torch.tensor(10.0 * step.number))
+            step.note("odd|one", torch.tensor(10.0 * step.number))
         step.note("many", torch.ones(3))
         return grads
 
@@ -120,7 +120,7 @@ def test_what_methods_note_is_averaged_over_the_batches_that_have_it() -> None:
         learner.backward(losses, output, step)
         statistics.add(output, losses, step)
         statistics.close(number)
-    assert statistics.read().notes == {"number": 1.5, "odd": 20.0}
+    assert statistics.read().notes == {"number": 1.5, "odd|one": 20.0}
     other = Statistics(("a", "b"), torch.device("cpu"))
     other.load(statistics.state())
     assert other.read().notes == statistics.read().notes

@@ -6,6 +6,7 @@ Needs ``pip install "equimodal[lightning]"``.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
@@ -143,3 +144,6 @@ class _Moved:
 
     def __iter__(self) -> Iterator[Batch]:
         return (batch.to(self.device) for batch in self.batches or ())
+
+    def __length_hint__(self) -> int:
+        return operator.length_hint(self.batches or ())

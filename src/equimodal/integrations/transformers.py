@@ -5,6 +5,7 @@ Needs ``pip install "equimodal[text]"``.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -123,3 +124,6 @@ class _Opened:
 
     def __iter__(self) -> Iterator[Batch]:
         return (wrapped["batch"] for wrapped in self.loader())
+
+    def __length_hint__(self) -> int:
+        return operator.length_hint(self.loader())

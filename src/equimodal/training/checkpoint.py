@@ -146,8 +146,13 @@ def read(folder: Path, rank: int = 0, processes: int | None = None) -> Snapshot 
     names = list(files)
     tensors = _tensors(folder / names[0], files[names[0]])
     if rank:
-        tensors |= _tensors(folder / names[rank], files[names[rank]])
+        # Sums and generators are a process's own; of the learner it wrote what differs between processes.
+        shared = {n: t for n, t in tensors.items() if not n.startswith(_OWN)}
+        tensors = shared | _tensors(folder / names[rank], files[names[rank]])
     return Snapshot(position, tensors, state)
+
+
+_OWN = ("statistics/", "generators/")
 
 
 def _state(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -178,8 +179,8 @@ class Statistics:
         counts = {"seen": self.seen, "ratio_batches": self.ratio_batches}
         counts |= {f"updates/{name}": count for name, count in self.updates.items()}
         sums = {"correct": self.correct, "ratio": self.ratio, "rho": self.rho}
-        losses = {"losses/" + _SEPARATOR.join(names): held for names, held in self.losses.items()}
-        notes = {"notes/" + _SEPARATOR.join(names): held for names, held in self.notes.items()}
+        losses = {f"losses/{json.dumps(names)}": held for names, held in self.losses.items()}
+        notes = {f"notes/{json.dumps(names)}": held for names, held in self.notes.items()}
         return sums | losses | notes | {name: torch.tensor(count) for name, count in counts.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -194,12 +195,9 @@ class Statistics:
             if kind == "updates":
                 self.updates[names] = int(value)
             if kind == "losses":
-                self.losses[tuple(names.split(_SEPARATOR))] = value.to(self.device)
+                self.losses[tuple(json.loads(names))] = value.to(self.device)
             if kind == "notes":
-                self.notes[tuple(names.split(_SEPARATOR))] = value.to(self.device)
-
-
-_SEPARATOR = "|"
+                self.notes[tuple(json.loads(names))] = value.to(self.device)
 
 
 def _accumulate(held: Tensor, values: Tensor, number: int) -> None:
