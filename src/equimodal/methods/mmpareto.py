@@ -95,25 +95,28 @@ class MMPareto(Method):
         return added(losses, own)
 
     def gradients(self, grads: Gradients, output: Output, step: Step) -> Gradients:
-        total = dict(grads.sum().rows[TOTAL])
-        done: set[str] = set()
+        like = {name: grad for row in grads.rows.values() for name, grad in row.items()}
+        combined: dict[str, Tensor] = {}
         for m in output.modalities:
             inside = grads.names_in(step.model.encoders[m])
-            names = [name for name in inside if name in total and name not in done]
+            names = [name for name in inside if name in like and name not in combined]
             rows = [row for row in grads.rows.values() if any(name in row for name in names)]
             if rows:
-                stacked = torch.stack([_vector(row, names, total) for row in rows])
-                weights = self._weights(stacked, m, step)
-                sizes = [total[name].numel() for name in names]
-                parts = self._combined(stacked, weights, sizes)
+                vectors = [_vector(row, names, like) for row in rows]
+                weights = self._weights(_products(vectors), m, step)
+                sizes = [like[name].numel() for name in names]
+                parts = self._combined(vectors, weights, sizes)
                 for name, part in zip(names, parts, strict=True):
-                    total[name] = part.reshape(total[name].shape).to(total[name].dtype)
-            done.update(names)
-        return replace(grads, rows={TOTAL: total})
+                    combined[name] = part.reshape(like[name].shape).to(like[name].dtype)
+        rest = {
+            loss: {name: grad for name, grad in row.items() if name not in combined}
+            for loss, row in grads.rows.items()
+        }
+        total = replace(grads, rows=rest).sum().rows[TOTAL]
+        return replace(grads, rows={TOTAL: {**total, **combined}})
 
-    def _weights(self, stacked: Tensor, modality: str, step: Step) -> Tensor:
-        """[n]: what multiplies each of the gradients [n, P] of an encoder; n times a convex combination."""
-        gram = stacked @ stacked.T
+    def _weights(self, gram: Tensor, modality: str, step: Step) -> Tensor:
+        """[n]: what multiplies each of the gradients of an encoder, from their products; n times a convex combination."""
         square = gram.diagonal()
         there = square > 0
         apart = ~torch.eye(len(gram), dtype=torch.bool, device=gram.device)
@@ -130,15 +133,21 @@ class MMPareto(Method):
         step.note(f"mmpareto/joint/{modality}", weights[0])
         return count * weights
 
-    def _combined(self, stacked: Tensor, weights: Tensor, sizes: list[int]) -> list[Tensor]:
+    def _combined(
+        self, vectors: Sequence[Tensor], weights: Tensor, sizes: list[int]
+    ) -> list[Tensor]:
         """The gradient of each parameter of an encoder, as a vector."""
-        pareto, plain = weights @ stacked, stacked.sum(0)
-        size = weights @ stacked.abs()  # beside which a norm counts as zero
-        if self.rescale == "encoder":
-            factor = self.gamma * _restored(pareto, plain, size)
-            return [factor * h for h in pareto.split(sizes)]
-        parts = zip(*(v.split(sizes) for v in (pareto, plain, size)), strict=True)
-        return [self.gamma * _restored(h, t, scale) * h for h, t, scale in parts]
+        # One after another, because a matrix of all of them would be one more copy of the encoder's gradients.
+        pareto, plain = vectors[0] * weights[0], vectors[0]
+        for vector, weight in zip(vectors[1:], weights[1:].unbind(), strict=True):
+            pareto.addcmul_(vector, weight)
+            plain = plain + vector
+        whole = [sum(sizes)] if self.rescale == "encoder" else sizes
+        size = weights @ torch.stack([_norms(vector, whole) for vector in vectors])
+        factors = self.gamma * _restored(_norms(pareto, whole), _norms(plain, whole), size)
+        for part, factor in zip(pareto.split(whole), factors.unbind(), strict=True):
+            part.mul_(factor)
+        return list(pareto.split(sizes))
 
 
 def _vector(row: Mapping[str, Tensor], names: Sequence[str], like: Mapping[str, Tensor]) -> Tensor:
@@ -148,11 +157,25 @@ def _vector(row: Mapping[str, Tensor], names: Sequence[str], like: Mapping[str, 
     return whole.to(torch.promote_types(whole.dtype, torch.float32))
 
 
+def _products(vectors: Sequence[Tensor]) -> Tensor:
+    """[n, n]: the inner products of n vectors."""
+    n = len(vectors)
+    upper = {(i, k): vectors[i].dot(vectors[k]) for i in range(n) for k in range(i, n)}
+    both = [upper[min(i, k), max(i, k)] for i in range(n) for k in range(n)]
+    return torch.stack(both).view(n, n)
+
+
+def _norms(vector: Tensor, sizes: list[int]) -> Tensor:
+    """The norm of each part."""
+    return torch.stack([part.norm() for part in vector.split(sizes)])
+
+
 def _restored(pareto: Tensor, plain: Tensor, size: Tensor) -> Tensor:
-    """max(1, λ), or 0 where h is zero up to rounding, so that rounding errors are not blown up to the norm of the sum."""
-    norm = pareto.norm()
-    zero = norm <= 64 * torch.finfo(norm.dtype).eps * size.norm()
-    return torch.where(zero, 0, (plain.norm() / norm).clamp(min=1))
+    """max(1, λ) from norms, or 0 where that of h is zero beside the sizes of what it is a sum of, so that rounding errors are
+    not blown up to the norm of the sum.
+    """
+    zero = pareto <= 64 * torch.finfo(pareto.dtype).eps * size
+    return torch.where(zero, 0, (plain / pareto).clamp(min=1))
 
 
 def _shortest_of_two(gram: Tensor) -> Tensor:
