@@ -40,11 +40,12 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from ..core import TOTAL, DataInfo, Gradients, Losses, Method, Output, Step, added
-from ..errors import ConfigError
+from ...core import TOTAL, DataInfo, Gradients, Losses, Method, Output, Step, added
+from ...errors import ConfigError
+from .shortest import shortest, shortest_of_two
 
 if TYPE_CHECKING:
-    from ..models.multimodal import Multimodal
+    from ...models.multimodal import Multimodal
 
 __all__ = ["MMPareto"]
 
@@ -124,10 +125,10 @@ class MMPareto(Method):
         agree = ((gram > 0) | ~between).all()
         if len(gram) == 2:
             agree, count = gram[0, 1] > 0, torch.full_like(square[0], 2)
-            weights = torch.where(agree, 0.5, _shortest_of_two(gram))
+            weights = torch.where(agree, 0.5, shortest_of_two(gram))
         else:
             count = there.sum().clamp(min=1).to(gram.dtype)
-            weights = torch.where(agree, there / count, _shortest(gram, there))
+            weights = torch.where(agree, there / count, shortest(gram, there))
         cosine = gram / (square * square[:, None]).sqrt().clamp(min=torch.finfo(gram.dtype).tiny)
         step.note(f"mmpareto/cosine/{modality}", torch.where(between, cosine, 1).min())
         step.note(f"mmpareto/joint/{modality}", weights[0])
@@ -176,34 +177,3 @@ def _restored(pareto: Tensor, plain: Tensor, size: Tensor) -> Tensor:
     """
     zero = pareto <= 64 * torch.finfo(pareto.dtype).eps * size
     return torch.where(zero, 0, (plain / pareto).clamp(min=1))
-
-
-def _shortest_of_two(gram: Tensor) -> Tensor:
-    """[2]: the weights of the shortest convex combination of two gradients that conflict, from their products."""
-    a, dot, _, b = gram.flatten().unbind()
-    first = (b - dot) / (a + b - 2 * dot)
-    first = torch.where(dot >= b, 0.001, first)
-    first = torch.where(dot >= a, 0.999, first)
-    return torch.stack([first, 1 - first])
-
-
-def _shortest(gram: Tensor, there: Tensor) -> Tensor:
-    """[n]: the weights of the shortest convex combination of the gradients that are not zero.
-
-    The best of all sets of gradients: of each the shortest affine combination, where its weights are not negative.
-    """
-    n = len(gram)
-    eye = torch.eye(n, dtype=gram.dtype, device=gram.device)
-    scaled = gram / gram.trace().clamp(min=torch.finfo(gram.dtype).tiny)
-    number = torch.arange(1, 2**n, device=gram.device)
-    member = (number[:, None] >> torch.arange(n, device=gram.device) & 1).to(gram.dtype)
-    inside = member[:, :, None] * member[:, None, :]
-    ridge = 8 * torch.finfo(gram.dtype).eps  # parallel gradients have no unique solution
-    system = inside * scaled + (1 - member)[:, :, None] * eye + ridge * eye
-    found = torch.linalg.solve_ex(system, member[..., None]).result.squeeze(2)
-    found = found / found.sum(1, keepdim=True)
-    length = ((found @ scaled) * found).sum(1)
-    good = (found >= 0).all(1) & (member <= there).all(1)
-    best = torch.where(good, length, torch.inf).argmin(0, keepdim=True)
-    weights: Tensor = found.index_select(0, best).squeeze(0)
-    return weights
