@@ -33,7 +33,7 @@ class ModalityDropout(Dataset):
     def __init__(self, data: Dataset, probability: float, seed: int = 0) -> None:
         self.data, self.probability, self.seed = data, probability, seed
         self.modalities, self.classes, self.targets = data.modalities, data.classes, data.targets
-        self.shapes, self.present = data.shapes, data.present
+        self.shapes, self.present, self.time_first = data.shapes, data.present, data.time_first
 
     def fetch(self, indices: Sequence[int] | Tensor, epoch: int = 0) -> Batch:
         batch = self.data.fetch(indices, epoch)

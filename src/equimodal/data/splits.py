@@ -31,6 +31,7 @@ class Splits:
         advice: what a user should know before training for several epochs.
         training: what the set would be trained with if the user says nothing, such as ``batch_size``.
         val_indices: the rows of the published train part that were carved out as `val`; empty where a set has its own.
+        learned: for each modality what its reader learned from train, as JSON holds it, if there is any.
         left_out: for each published sample that is in no part, by its name, the reason: files that are missing or that
             cannot be read.
 
@@ -49,6 +50,7 @@ class Splits:
     left_out: Mapping[str, str] = field(default_factory=dict)
     augment: Mapping[str, str] = field(default_factory=dict)
     advice: str = ""
+    learned: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for part, data in (("val", self.val), ("test", self.test)):
@@ -137,6 +139,7 @@ class Splits:
             test=self.test.only(names),
             encoders={name: self.encoders[name] for name in names if name in self.encoders},
             augment={name: self.augment[name] for name in names if name in self.augment},
+            learned={name: self.learned[name] for name in names if name in self.learned},
         )
 
 

@@ -10,7 +10,7 @@ from ..core import Balanced
 from ..errors import ConfigError
 from ..training.folder import RunFolder, write_atomic
 from ..training.progress import Progress
-from ..training.run import load, load_data, ready, train
+from ..training.run import data_of, load, load_data, ready, train
 from ..training.settings import Settings
 from .answers import Absence
 from .diagnosis import diagnose
@@ -41,11 +41,7 @@ def diagnose_run(
     """
     run = load(folder)
     settings = run.settings.changed(data_root=data_root or run.settings.data_root)
-    data = load_data(settings)
-    if list(data.classes) != _classes(folder):
-        raise ConfigError(
-            f"The classes of {settings.data} are not those that {folder} was trained on."
-        )
+    data = data_of(folder, settings)
     found = diagnose(
         run.learner,
         data.test,

@@ -441,6 +441,7 @@ class _Training:
             "widths": dict(self.task.model.head.widths),
             "val_indices": list(self.data.val_indices),
             "left_out": dict(self.data.left_out),
+            "learned": dict(self.data.learned),
         }
 
     def _save_if_due(self) -> None:

@@ -26,7 +26,7 @@ from .progress import Progress
 from .results import Run, fusion_weights, read_run
 from .settings import Settings
 
-__all__ = ["load", "load_data", "make_model", "predict", "ready", "train"]
+__all__ = ["data_of", "load", "load_data", "make_model", "predict", "ready", "train"]
 
 
 def train(
@@ -94,21 +94,42 @@ def _method(settings: Settings) -> Method:
 # Data.
 
 
-def load_data(settings: Settings) -> Splits:
+def load_data(settings: Settings, learned: Mapping[str, Mapping[str, Any]] | None = None) -> Splits:
     """The data set that the settings name.
+
+    Args:
+        settings: of a run.
+        learned: what another run's readers learned from its train rows, to read a table by; see `Splits.learned`.
 
     Raises:
         EquimodalError: it cannot be read, or has no such option or modality.
     """
     if settings.data.endswith(".toml"):
-        data = _own(settings)
+        data = _own(settings, learned)
     else:
         known = {name: functools.partial(_load, settings, name) for name in registry.names()}
         data = build(settings.data, known, "data set", Splits)
     return data if settings.modalities is None else data.only(settings.modalities)
 
 
-def _own(settings: Settings) -> Splits:
+def data_of(folder: Path | str, settings: Settings) -> Splits:
+    """The data of a run that is done, from which nothing was taken away and to which nothing was added since.
+
+    Raises:
+        ConfigError: they are not those that the run was trained on.
+        EquimodalError: they cannot be read.
+    """
+    place = RunFolder(Path(folder))
+    data, made_for = load_data(settings), place.read_json(place.split)
+    if list(data.classes) != made_for["classes"] or data.fingerprint != made_for["fingerprint"]:
+        raise ConfigError(
+            f"The data {settings.data} are not what they were when {folder} was trained on them: put them back, or train "
+            "again. (Other data of the same modalities: equimodal predict RUN --data.)"
+        )
+    return data
+
+
+def _own(settings: Settings, learned: Mapping[str, Mapping[str, Any]] | None) -> Splits:
     from ..data.manifest import load as load_manifest
 
     return load_manifest(
@@ -117,6 +138,7 @@ def _own(settings: Settings) -> Splits:
         split_seed=settings.split_seed,
         skip_unreadable=settings.skip_unreadable,
         workers=settings.workers,
+        learned=learned,
     )
 
 
@@ -281,20 +303,12 @@ def predict(
         ConfigError: the folder is not a run's, or the data do not fit its model.
     """
     run = load(folder)
-    made_for = RunFolder(Path(folder)).read_json(RunFolder(Path(folder)).split)
-    splits = load_data(
-        run.settings.changed(
-            data=data or run.settings.data,
-            data_root=data_root or run.settings.data_root,
-            modalities=run.model.modalities,
-            val_fraction=None if data else run.settings.val_fraction,
+    if data is None:
+        splits = data_of(
+            folder, run.settings.changed(data_root=data_root or run.settings.data_root)
         )
-    )
-    if list(splits.classes) != made_for["classes"]:
-        raise ConfigError(
-            f"The model of {folder} tells {len(made_for['classes'])} classes {made_for['classes'][:3]}... apart; "
-            f"{splits.name} has {len(splits.classes)} others."
-        )
+    else:
+        splits = _other_data(folder, run, data, data_root)
     part = splits.part(split)
     if not len(part):
         raise ConfigError(f"{splits.name} has no samples in {split}.")
@@ -302,6 +316,25 @@ def predict(
     path = Path(out) if out else _default_file(Path(folder), split, splits.name if data else None)
     write_predictions(path, said, splits.classes, split, fusion_weights(run.results))
     return path
+
+
+def _other_data(folder: Path | str, run: Run, data: str, data_root: str | None) -> Splits:
+    """Other data for a run's model, read by what its readers have learned."""
+    place = RunFolder(Path(folder))
+    made_for = place.read_json(place.split)
+    root = data_root or run.settings.data_root
+    if data.endswith(".toml") and data_root is None:
+        data, root = Path(data).name, str(Path(data).parent.resolve())
+    settings = run.settings.changed(
+        data=data, data_root=root, modalities=run.model.modalities, val_fraction=None
+    )
+    splits = load_data(settings, made_for.get("learned", {}))
+    if list(splits.classes) != made_for["classes"]:
+        raise ConfigError(
+            f"The model of {folder} tells {len(made_for['classes'])} classes {made_for['classes'][:3]}... apart; "
+            f"{splits.name} has {len(splits.classes)} others."
+        )
+    return splits
 
 
 def _default_file(folder: Path, split: str, data: str | None) -> Path:

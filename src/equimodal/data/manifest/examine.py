@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ...errors import DataError
 from .attempt import Progress, mapped
-from .load import Opened, Rows, fit, open_manifest
+from .learned import fit
+from .load import Opened, Rows, open_manifest
 from .measure import measures
 from .prepare import verify
 from .recipe import Modality

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ...errors import ConfigError, DataError, nearest
-from ..media.sequence import Sequence as Steps
-from ..media.table import Category, Number
 from ..media.table import Table as Vectors
-from ..media.text import Text, clean_tweet, vocabulary
+from ..media.text import Text
 from ..splits import Splits
 from .attempt import unreadable
 from .divide import divide
+from .learned import Learned, described, fit, restored
 from .recipe import Modality, Recipe
 from .samples import Origin, Samples
 from .shards import Shards
@@ -30,7 +27,6 @@ from .table import Table, read
 
 __all__ = ["Opened", "column_hash", "load", "open_manifest"]
 
-FITTED_ON = 1000  # the most sequences that mean and deviation are taken from
 PARTS = ("train", "val", "test")
 SPELLINGS = {
     "training": "train",
@@ -143,8 +139,8 @@ class Opened:
 
     def _stream(self, modality: Modality, table: Table) -> Stream:
         if modality.kind == "table":
-            vectors = Vectors(**dict(modality.options))
-            return Columns(modality.name, tuple(self._values(modality, table)), vectors)
+            columns, words = zip(*self._values(modality, table), strict=True)
+            return Columns(modality.name, columns, words, Vectors(**dict(modality.options)))
         cells = table.texts(modality.columns[0])
         words = modality.kind == "text" and not {"vectors", "tokenizer"} & set(
             dict(modality.options)
@@ -172,12 +168,14 @@ class Opened:
         made.refuse_outside()
         return made
 
-    def _values(self, modality: Modality, table: Table) -> Iterable[NDArray[np.generic]]:
+    def _values(
+        self, modality: Modality, table: Table
+    ) -> Iterable[tuple[NDArray[np.generic], pa.Array | None]]:
         for column in modality.columns:
             if column in modality.categories:
-                yield table.codes(column)[0]
+                yield table.codes(column)
             else:
-                yield table.numbers(column)
+                yield table.numbers(column), None
 
     @property
     def usable(self) -> NDArray[np.bool_]:
@@ -217,6 +215,7 @@ def load(
     split_seed: int | None = None,
     skip_unreadable: bool = False,
     workers: int = 0,
+    learned: Mapping[str, Learned] | None = None,
 ) -> Splits:
     """The samples of a manifest, ready to train on.
 
@@ -226,6 +225,8 @@ def load(
         split_seed: of what is held out as test and validation; else the TOML's seed.
         skip_unreadable: try every file first, and leave out the rows of those that cannot be read.
         workers: processes that try files.
+        learned: by modality what was learned from the train rows of another table (`Splits.learned`), to read these by; by
+            default it is learned from these.
 
     Raises:
         ConfigError: the TOML has an option that cannot be.
@@ -250,7 +251,12 @@ def load(
     if left_out:
         rows = rows[~np.isin(rows, list(left_out))]
     parts = opened.parts(rows, validation, split_seed)
-    streams = {m.name: fit(opened.streams[m.name], m, parts["train"]) for m in recipe.modalities}
+    streams = {
+        m.name: fit(opened.streams[m.name], m, parts["train"])
+        if learned is None
+        else restored(opened.streams[m.name], m, learned.get(m.name))
+        for m in recipe.modalities
+    }
     origin = Origin(_fingerprint(opened, surveys), recipe.seed)
     made = {
         part: Samples(streams, at, torch.from_numpy(opened.targets[at]), opened.classes, origin)
@@ -269,6 +275,7 @@ def load(
         training=_training(recipe, len(parts["train"])),
         left_out={opened.lines.where(row): reason for row, reason in left_out.items()},
         advice=_advice(recipe, streams),
+        learned={n: found for n, s in streams.items() if (found := described(s)) is not None},
     )
 
 
@@ -309,69 +316,6 @@ def _left_out(
         rest = rows[~np.isin(rows, list(found))]
         found |= unreadable(opened.streams, rest, workers)
     return dict(sorted(found.items()))
-
-
-# What is learned from train.
-
-
-def fit(stream: Stream, modality: Modality, train: Rows) -> Stream:
-    """A modality whose reader knows what train has: mean and deviation, categories, words.
-
-    Raises:
-        DataError: no train row has the modality.
-    """
-    here = train[stream.present[train]]
-    if not len(here):
-        raise DataError(
-            f"No train row has the modality {modality.name!r}; leave it out, or fill its column."
-        )
-    if isinstance(stream, Columns):
-        return replace(stream, reader=_vectors(stream, modality, here))
-    assert isinstance(stream, Stored)
-    if isinstance(stream.reader, Text) and stream.reader.words:
-        return replace(stream, reader=modality.reader(words=_words(stream, modality, here)))  # type: ignore[type-var]
-    if isinstance(stream.reader, Steps):
-        some = here[np.linspace(0, len(here) - 1, min(len(here), FITTED_ON)).astype(np.int64)]
-        return replace(stream, reader=stream.reader.fitted(_alike(stream, some.tolist())))  # type: ignore[type-var]
-    return stream
-
-
-def _alike(stream: Stored, rows: list[int]) -> Iterator[Tensor]:
-    """The sequences of some rows; refused if one has other channels than the first."""
-    first = stream.decoded(rows[0])
-    for row in rows:
-        values = stream.decoded(row)
-        if values.shape[1] != first.shape[1]:
-            raise DataError(
-                f"{stream.lines.where(row)}, {stream.name}: {values.shape[1]} channels, where row "
-                f"{rows[0] + stream.lines.first} has {first.shape[1]}; all sequences must have equally many."
-            )
-        yield values
-
-
-def _vectors(stream: Columns, modality: Modality, train: Rows) -> Vectors:
-    coding = stream.reader.coding
-    fitted = tuple(
-        Category.fitted(name, values[train], coding)
-        if name in modality.categories
-        else Number.fitted(name, values[train])
-        for name, values in zip(modality.columns, stream.columns, strict=True)
-    )
-    return Vectors(coding, fitted)
-
-
-def _words(stream: Stored, modality: Modality, train: Rows) -> tuple[str, ...]:
-    """The vocabulary of train; the 20,000 words that occur most."""
-    if isinstance(stream, Texts):
-        texts: Iterable[str] = stream.cells.take(pa.array(train)).to_pylist()
-    else:
-        assert isinstance(stream, Files)
-        texts = (stream.path(int(row)).read_text("utf-8-sig", "replace") for row in train)
-    clean = dict(modality.options).get("clean") == "tweet"
-    found = vocabulary(map(clean_tweet, texts) if clean else texts)[:20_000]
-    if not found:
-        raise DataError(f"{modality.name}: the texts of train have no word.")
-    return found
 
 
 def default_encoder(modality: Modality, stream: Stream) -> str:

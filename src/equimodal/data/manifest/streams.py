@@ -247,10 +247,11 @@ class Texts(Stored):
 
 @dataclass(frozen=True)
 class Columns(Stream):
-    """Columns of numbers (NaN: a gap) and of codes (-1: a gap); missing where all are gaps."""
+    """Columns of numbers (NaN: a gap) and of codes (-1: a gap) of words; missing where all are gaps."""
 
     name: str
     columns: tuple[NDArray[Any], ...]
+    words: tuple[pa.Array | None, ...]
     reader: Vectors
 
     def known(self) -> NDArray[np.bool_]:

@@ -146,11 +146,11 @@ def _others(runs: Sequence[Record], index: int) -> str:
 
 def _views(run: Record, indices: Sequence[int]) -> tuple[dict[int, dict[str, Any]], str]:
     """What can be shown of samples of the test split, and why nothing can if so."""
-    from ...training.run import load_data
+    from ...training.run import data_of
     from .views import view
 
     try:
-        test = load_data(run.settings).test
+        test = data_of(run.folder, run.settings).test
     except (EquimodalError, OSError) as error:
         return {}, f"The samples themselves cannot be shown: {error}"
     if len(test) <= max(indices):
