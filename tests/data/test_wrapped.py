@@ -102,3 +102,44 @@ def test_pictures_and_recordings_of_hugging_face() -> None:
 def test_mistakes(row: dict[str, Any], options: dict[str, Any], expected: str) -> None:
     with pytest.raises(DataError, match=expected):
         Wrapped([row], ["x"], **options)
+
+
+def test_one_modality_of_a_sequence_is_the_one_that_is_named() -> None:
+    wrapped = Wrapped(Torch("tuple"), ["image", "sound"])
+    for names in (["sound"], ["sound", "image"]):
+        part = wrapped.only(names)
+        assert part.modalities == tuple(names)
+        assert torch.equal(part.sample(4).inputs["sound"], wrapped.sample(4).inputs["sound"])
+
+
+def test_who_lacks_what_is_known_before_training() -> None:
+    rows = [{"a": [1.0], "b": None if i % 2 else [2.0], "label": i % 2} for i in range(6)]
+    wrapped = Wrapped(rows, ["a", "b"])
+    assert wrapped.missing == {"a": 0.0, "b": 0.5}
+    assert wrapped.subset([1, 2]).present["b"].tolist() == [False, True]
+    assert wrapped.only(["a"]).missing == {"a": 0.0}
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_whole_numbers_beside_fractions(order: list[int]) -> None:
+    rows = [{"a": [1, 2], "label": 0}, {"a": [0.25, 1.5], "label": 1}]
+    batch = Wrapped(rows, ["a"]).fetch(order)
+    wanted = torch.tensor([[1.0, 2.0], [0.25, 1.5]])[order]
+    assert torch.equal(batch.inputs["a"], wanted)
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "wanted"), [("1", 1, 1.0), ("I;16", 65535, 1.0), ("L", 51, 0.2)]
+)
+def test_pictures_of_any_depth_are_in_0_to_1(mode: str, value: int, wanted: float) -> None:
+    pictures = pytest.importorskip("PIL.Image", reason="the extra 'media' is not installed")
+    rows = [{"a": pictures.new(mode, (2, 2), value), "label": i} for i in range(2)]
+    seen = Wrapped(rows, ["a"]).sample(0).inputs["a"]
+    torch.testing.assert_close(seen, torch.full((1, 2, 2), wanted))
+
+
+@pytest.mark.parametrize("labels", [[None, 1], [0.5, 1.0], ["a", 1], [float("nan"), 1]])
+def test_labels_that_are_no_classes(labels: list[Any]) -> None:
+    rows = [{"a": [1.0], "label": label} for label in labels]
+    with pytest.raises(DataError, match=r"Sample \d has the class"):
+        Wrapped(rows, ["a"], classes=["x", "y"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -306,7 +307,9 @@ def fits(value: Tensor, shape: tuple[int, ...]) -> bool:
 
 def stack(values: Mapping[int, Tensor], count: int, shape: tuple[int, ...]) -> Input:
     """Samples of one modality, by their positions in a batch of `count`; zeros in the other positions."""
-    dtype = next(iter(values.values())).dtype if values else torch.get_default_dtype()
+    # Of all of them: whole numbers may stand first, and fractions after them.
+    dtypes = [value.dtype for value in values.values()] or [torch.get_default_dtype()]
+    dtype = functools.reduce(torch.promote_types, dtypes)
     if not shape or shape[0] != -1:
         out = torch.zeros((count, *shape), dtype=dtype)
         for i, value in values.items():

@@ -58,23 +58,35 @@ class Wrapped(Dataset):
         varying: Sequence[str] = (),
     ) -> None:
         self.data = data
-        self.modalities = tuple(modalities)
+        self.modalities = self.names = tuple(modalities)
         self.target = target
         self.transforms = dict(transforms or {})
         self.varying = tuple(varying)
         self.rows = torch.arange(len(data))
-        said = [self._label(i) for i in range(len(data))] if targets is None else list(targets)
+        if targets is None:
+            said, self.present = self._looked_at()
+        else:  # who lacks what is seen when a sample is read
+            said, self.present = list(targets), {}
         if len(said) != len(data):
             raise DataError(f"There are {len(said)} targets for {len(data)} samples.")
         self.classes, self.targets = _coded(said, classes)
-        self.present = {}
         self.shapes = {name: self._shape(name) for name in self.modalities}
+
+    def _looked_at(self) -> tuple[list[Any], dict[str, Tensor]]:
+        """The class of every sample, and for each modality that some lack [N] booleans."""
+        said, there = [], torch.zeros(len(self.names), len(self.data), dtype=torch.bool)
+        for index in range(len(self.data)):
+            values, label = self._parts(index)
+            said.append(label)
+            there[:, index] = torch.tensor([values.get(n) is not None for n in self.names])
+        rows = zip(self.names, there, strict=True)
+        return said, {name: mask for name, mask in rows if not bool(mask.all())}
 
     def _parts(self, index: int) -> tuple[Mapping[str, Any], Any]:
         """Inputs by name, and the class."""
         row = self.data[int(self.rows[index])]
         if isinstance(row, Mapping):
-            for name in (*self.modalities, self.target):
+            for name in (*self.names, self.target):
                 if name not in row:
                     raise DataError(
                         f"Sample {index} has no {name!r}; {nearest(name, map(str, row))}"
@@ -83,15 +95,12 @@ class Wrapped(Dataset):
         *values, label = row
         if len(values) == 1 and isinstance(values[0], Mapping):
             return values[0], label
-        if len(values) < len(self.modalities):
+        if len(values) < len(self.names):
             raise DataError(
                 f"Sample {index} has {len(values)} values before its class, for the modalities "
-                f"{', '.join(self.modalities)}."
+                f"{', '.join(self.names)}."
             )
-        return dict(zip(self.modalities, values, strict=False)), label
-
-    def _label(self, index: int) -> Any:
-        return self._parts(index)[1]
+        return dict(zip(self.names, values, strict=False)), label
 
     def _value(self, name: str, value: Any, index: int) -> Tensor:
         try:
@@ -133,6 +142,7 @@ class Wrapped(Dataset):
         made.__dict__.update(self.__dict__)
         made.modalities, made.rows, made.targets = modalities, self.rows[keep], self.targets[keep]
         made.shapes = {name: self.shapes[name] for name in modalities}
+        made.present = {n: mask[keep] for n, mask in self.present.items() if n in modalities}
         return made
 
     def fingerprint(self) -> str:
@@ -147,6 +157,16 @@ class Wrapped(Dataset):
 def _coded(said: Sequence[Any], classes: Sequence[str] | None) -> tuple[tuple[str, ...], Tensor]:
     """The classes and the ids; integers are ids if the classes are named, words are names."""
     labels = [value.item() if isinstance(value, np.generic | Tensor) else value for value in said]
+    for index, label in enumerate(labels):
+        whole = isinstance(label, int | float) and float(label).is_integer()
+        if not isinstance(label, str) and not whole:
+            raise DataError(
+                f"Sample {index} has the class {label!r}: a class is a whole number or a name."
+            )
+        if isinstance(label, str) != isinstance(labels[0], str):
+            raise DataError(
+                f"Sample {index} has the class {label!r}, sample 0 {labels[0]!r}: all must be numbers, or all names."
+            )
     if classes is None:
         found = sorted(set(labels))
         place = {label: i for i, label in enumerate(found)}
@@ -167,6 +187,8 @@ def _tensor(value: Any) -> Tensor:
     if isinstance(value, Mapping) and "array" in value:
         value = value["array"]
     picture = type(value).__module__.startswith("PIL.")
+    if picture and value.mode in ("1", "P"):  # bits, or places in a palette
+        value = value.convert("L" if value.mode == "1" else "RGB")
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"it is of type {type(value).__name__}")
@@ -175,4 +197,5 @@ def _tensor(value: Any) -> Tensor:
     made = torch.from_numpy(np.array(array))
     if not picture:
         return made
-    return (made[None] if made.ndim == 2 else made.permute(2, 0, 1)).float() / 255
+    most = {"u1": 255, "f4": 1}.get(array.dtype.str[1:], 65535)
+    return (made[None] if made.ndim == 2 else made.permute(2, 0, 1)).float() / most
