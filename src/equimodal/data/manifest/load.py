@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -251,6 +252,7 @@ def load(
     if left_out:
         rows = rows[~np.isin(rows, list(left_out))]
     parts = opened.parts(rows, validation, split_seed)
+    _refuse_divided_groups(opened, parts)
     streams = {
         m.name: fit(opened.streams[m.name], m, parts["train"])
         if learned is None
@@ -277,6 +279,23 @@ def load(
         advice=_advice(recipe, streams),
         learned={n: found for n, s in streams.items() if (found := described(s)) is not None},
     )
+
+
+def _refuse_divided_groups(opened: Opened, parts: Mapping[str, Rows]) -> None:
+    """A split that the manifest gives may cross its groups."""
+    if opened.groups is None or opened.split is None:
+        return
+    for a, b in itertools.combinations(parts, 2):
+        both = np.intersect1d(opened.groups[parts[a]], opened.groups[parts[b]])
+        if len(both):
+            first, other = (
+                int(parts[p][opened.groups[parts[p]] == both[0]][0]) + opened.lines.first
+                for p in (a, b)
+            )
+            raise DataError(
+                f"{opened.lines.path}: rows {first} ({a}) and {other} ({b}) are of one {opened.recipe.group}, which must not be "
+                f"on both sides; put the column {opened.recipe.split!r} right, or leave out group ({len(both)} such)."
+            )
 
 
 def _advice(recipe: Recipe, streams: Mapping[str, Stream]) -> str:
@@ -358,6 +377,8 @@ def column_hash(array: pa.Array) -> bytes:
     """SHA-256 of a column's values."""
     digest = hashlib.sha256(repr((array.type, len(array), array.null_count)).encode())
     digest.update(np.packbits(filled(array)).tobytes())
+    if pa.types.is_nested(array.type):
+        array = pa.array(map(repr, array.to_pylist()))
     if not pa.types.is_string(array.type):  # what lies below a null is anything
         array = pc.cast(array, pa.string()).fill_null("")
     for buffer in array.buffers()[1:]:

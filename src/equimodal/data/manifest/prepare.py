@@ -103,8 +103,10 @@ def prepare(
     files = {n: s for n, s in opened.streams.items() if isinstance(s, Files) and n in ahead}
     if not files:
         raise ConfigError(f"{path} names no files to decode.")
-    _make_room(out)
     rows = np.flatnonzero(opened.usable)
+    absent = _absent_texts(opened, files, rows, skip_unreadable)
+    rows = rows[~np.isin(rows, list(absent))]
+    _make_room(out)
     key = _key(opened, files, rows, samples)
     chunks = [rows[i : i + samples] for i in range(0, len(rows), samples)]
     there = sum(_stored(out, number, key) is not None for number in range(len(chunks)))
@@ -114,16 +116,35 @@ def prepare(
         done.append(shard)
         if progress is not None:
             progress(len(done), len(chunks))
-    left_out = {int(row): why for shard in done for row, why in shard.left_out.items()}
-    _write_table(opened, out)
+    left_out = absent | {int(row): why for shard in done for row, why in shard.left_out.items()}
+    _write_table(opened, out, left_out)
     _write_index(out, done, opened, left_out)
     toml = _write_toml(recipe, out)
     return Written(
         toml,
         (len(done), there),
-        len(rows) - len(left_out),
+        len(rows) + len(absent) - len(left_out),
         {opened.lines.where(row): why for row, why in left_out.items()},
     )
+
+
+def _absent_texts(
+    opened: Opened, files: Mapping[str, Files], rows: Rows, skip: bool
+) -> dict[int, str]:
+    """The rows whose texts are named and not there, which nothing decodes, with the reasons.
+
+    Raises:
+        DataError: there is one, and none is to be skipped.
+    """
+    texts = [s for n, s in opened.streams.items() if isinstance(s, Files) and n not in files]
+    absent = {row: why for stream in texts for row, why in survey(stream, rows).absent.items()}
+    if absent and not skip:
+        row = min(absent)
+        raise DataError(
+            f"{opened.lines.where(row)}: {absent[row].removesuffix('.')}; --skip-unreadable leaves such rows out "
+            f"({len(absent)} of {len(rows)})."
+        )
+    return absent
 
 
 def _key(opened: Opened, files: Mapping[str, Files], rows: Rows, samples: int) -> str:
@@ -243,7 +264,7 @@ def _write(path: Path, data: bytes) -> None:
     os.replace(part, path)
 
 
-def _write_table(opened: Opened, out: Path) -> None:
+def _write_table(opened: Opened, out: Path, left_out: Mapping[int, str]) -> None:
     """The manifest with all its rows, so that positions stay what they are; texts in files are written out in it."""
     recipe = opened.recipe
     table = read(recipe.manifest, recipe.columns)
@@ -254,10 +275,14 @@ def _write_table(opened: Opened, out: Path) -> None:
     for name in recipe.columns:
         values = table.numbers(name) if name in numbers else table.texts(name)
         columns[name] = pa.array(values, from_pandas=True) if name in numbers else values
-    for name, stream in opened.streams.items():
-        if isinstance(stream, Files) and name not in decoding(recipe):
-            column = next(m.columns[0] for m in recipe.modalities if m.name == name)
-            columns[column] = pa.array(_contents(stream, row) for row in range(len(table)))
+    for modality in recipe.modalities:
+        stream = opened.streams[modality.name]
+        if isinstance(stream, Files) and modality.name not in decoding(recipe):
+            (column,) = modality.in_shards().columns
+            texts = [
+                None if row in left_out else _contents(stream, row) for row in range(len(table))
+            ]
+            columns[column] = pa.array(texts, pa.string())
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer)
     _write(out / MANIFEST, buffer.getvalue())

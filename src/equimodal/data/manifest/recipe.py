@@ -7,7 +7,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -76,6 +76,11 @@ class Modality:
     def in_files(self) -> bool:
         """Whether the cells are paths."""
         return self.kind not in ("text", "table") or self.files
+
+    def in_shards(self) -> Modality:
+        """The same in a prepared manifest, where a text that was in a file stands in a column of its own."""
+        written = self.kind == "text" and self.files
+        return replace(self, columns=(f"text of {self.name}",)) if written else self
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -185,16 +190,21 @@ class _Parser:
             if not 0 <= value < 1:
                 self.refuse(f"{name} must be at least 0 and below 1; here {value}")
         texts = {n: self.get(n, str, "") for n in ("split", "group", "id")}
+        shards = self.get("shards", bool, False)
+        modalities = [self.modality(name, table) for name, table in tables.items()]
+        seed = self.get("seed", int, 0)
+        if seed < 0:
+            self.refuse(f"seed must be at least 0; here {seed}")
         return Recipe(
             self.path,
             self.path.parent / self.need("manifest", str),
             self.need("label", str),
-            tuple(self.modality(name, table) for name, table in tables.items()),
+            tuple(m.in_shards() if shards else m for m in modalities),
             classes=tuple(map(str, self.get("classes", list, []))),
             allow_outside=self.get("allow_outside", bool, False),
-            seed=self.get("seed", int, 0),
+            seed=seed,
             training=self.get("training", dict, {}),
-            shards=self.get("shards", bool, False),
+            shards=shards,
             **numbers,
             **texts,
         )
@@ -208,8 +218,15 @@ class _Parser:
         kind = table["kind"]
         if kind not in KINDS:
             self.refuse(f"{where} has no kind {kind!r}; {nearest(str(kind), KINDS)}")
-        columns = tuple(table.get("columns", [table["column"]] if "column" in table else []))
-        categories = tuple(table.get("categories", ()))
+        columns = self.words(
+            where, table, "columns", [table["column"]] if "column" in table else []
+        )
+        categories = self.words(where, table, "categories", [])
+        for column in (*columns, *categories):
+            if column in (self.values.get("label"), self.values.get("split")):
+                self.refuse(
+                    f"{where}: the column {column!r} says what is to be found out, or for whom"
+                )
         if kind == "table":
             columns = (*(c for c in columns if c not in categories), *categories)
         if not columns or (kind != "table" and len(columns) > 1):
@@ -231,6 +248,15 @@ class _Parser:
         )
         self.checked(made, where)
         return made
+
+    def words(
+        self, where: str, table: Mapping[str, Any], name: str, default: list[Any]
+    ) -> tuple[str, ...]:
+        """A list of names."""
+        value = table.get(name, default)
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            self.refuse(f"{where}: {name} must be a list of names of columns; here {value!r}")
+        return tuple(value)
 
     def checked(self, modality: Modality, where: str) -> None:
         """The reader and the augmentation can be built; a vocabulary is not there yet."""

@@ -71,7 +71,12 @@ class Table:
         """A column as strings, null where the cell is empty or only spaces; copied only if that changes one."""
         array = self.column(name)
         array = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-        array = array.cast(pa.string())
+        try:
+            array = array.cast(pa.string())
+        except pa.ArrowException:
+            raise DataError(
+                f"{self.lines.path}: the column {name!r} holds values of type {array.type}; write them as texts or numbers."
+            ) from None
         if pc.any(pc.match_substring_regex(array, r"^\s|\s$|^$")).as_py():
             array = pc.utf8_trim_whitespace(array)
             array = pc.if_else(pc.equal(array, ""), None, array)
@@ -83,9 +88,9 @@ class Table:
         Raises:
             DataError: a cell holds something else, or an infinite number.
         """
-        array = self.column(name)
-        if not pa.types.is_string(array.type) and not pa.types.is_dictionary(array.type):
-            values = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        kind = self.column(name).type
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+            values = self.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False)
         else:
             values = self._parsed(name)
         wild = np.flatnonzero(np.isinf(values))
@@ -103,7 +108,7 @@ class Table:
         try:
             return texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
         except pa.ArrowInvalid:
-            row = next(i for i, text in enumerate(texts.to_pylist()) if not _is_number(text))
+            row = next(i for i in range(len(texts)) if not _is_number(texts[i]))
             raise DataError(
                 f"{self.where(row)}: {texts[row].as_py()!r} in column {name!r} is not a number; put it right, empty the "
                 "cell, or name the column under categories."
@@ -122,10 +127,11 @@ class Table:
         return place[held], values
 
 
-def _is_number(text: str | None) -> bool:
+def _is_number(cell: pa.Scalar) -> bool:
+    """As Arrow reads it; Python takes more for a number, such as 1_000."""
     try:
-        float(text or 0)
-    except ValueError:
+        cell.cast(pa.float64())
+    except pa.ArrowInvalid:
         return False
     return True
 

@@ -1,0 +1,211 @@
+"""What is learned from train stays with the run: other tables are read by it, and changed ones refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from equimodal.data.manifest import load
+from equimodal.data.manifest.prepare import prepare
+from equimodal.data.splits import Splits
+from equimodal.diagnostics.run import diagnose_run
+from equimodal.errors import ConfigError, DataError
+from equimodal.training.run import predict, train
+from equimodal.training.settings import Settings
+
+TOML = """
+manifest = "pets.csv"
+label = "species"
+
+[modalities.facts]
+kind = "table"
+columns = ["weight"]
+categories = ["sex"]
+
+[modalities.says]
+kind = "text"
+column = "says"
+
+[training]
+epochs = 1
+batch_size = 8
+"""
+WORDS = {"cat": "meow purr", "dog": "bow wow"}
+
+
+def written(folder: Path, sexes: str, weight: float, more: str = "") -> Path:
+    """40 pets whose sexes repeat, and whose weights grow from the given one on."""
+    folder.mkdir(exist_ok=True)
+    kinds = [("cat", "dog")[i % 2] for i in range(40)]
+    rows = [
+        f"{weight + i},{sexes[i // 2 % len(sexes)]},{WORDS[kind]}{more},{kind}"
+        for i, kind in enumerate(kinds)
+    ]
+    (folder / "pets.csv").write_text("\n".join(["weight,sex,says,species", *rows]))
+    (folder / "pets.toml").write_text(TOML)
+    return folder / "pets.toml"
+
+
+def test_another_table_is_read_by_what_was_learned(tmp_path: Path) -> None:
+    first = load(written(tmp_path / "a", "fm", 5))
+    known = json.loads(json.dumps(dict(first.learned)))
+    path = written(tmp_path / "b", "?mf", 100, " grr")
+    other, again = load(path, learned=known), load(written(tmp_path / "c", "fm", 5), learned=known)
+    for part in ("train", "test"):
+        here, there = (splits.part(part) for splits in (first, again))
+        every = range(len(here))
+        assert torch.equal(here.fetch(every).inputs["facts"], there.fetch(every).inputs["facts"])
+    mean, deviation = (known["facts"]["columns"][0][name] for name in ("mean", "deviation"))
+    rows = (path.parent / "pets.csv").read_text().splitlines()[1:]
+    cells = {f"{(float(row.split(',')[0]) - mean) / deviation:.3f}": row.split(",") for row in rows}
+    for i in range(len(other.test)):
+        weight, female, male = other.test[i].inputs["facts"].tolist()
+        _, sex, says, _ = cells[f"{weight:.3f}"]
+        assert (female, male) == (sex == "f", sex == "m")  # an unknown one is neither
+        words = [2 + known["says"]["words"].index(w) for w in says.split()[:2]]
+        assert other.test[i].inputs["says"].tolist() == [*words, 1]
+    assert load(path).learned["facts"] != known["facts"]
+
+
+def test_what_the_model_does_not_know_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "a", "fm", 5)
+    known = load(path).learned
+    with pytest.raises(ConfigError, match="'facts' is read by what is learned from train"):
+        load(path, learned={})
+    path.write_text(
+        TOML.replace('columns = ["weight"]\ncategories = ["sex"]', 'columns = ["weight"]')
+    )
+    with pytest.raises(
+        ConfigError, match="has the columns weight; the model was trained on weight, sex"
+    ):
+        load(path, learned=known)
+
+
+def test_a_run_predicts_by_what_it_learned_and_refuses_data_that_changed(tmp_path: Path) -> None:
+    path, run = written(tmp_path / "a", "fm", 5), tmp_path / "run"
+    train(Settings(data=path.name, data_root=str(path.parent), method="joint()"), run)
+    same = written(tmp_path / "b", "fm", 5)
+    mine, others = (
+        pq.read_table(predict(run, data=data, out=tmp_path / "p.parquet"))
+        for data in (None, str(same))
+    )
+    assert mine == others
+    table = path.parent / "pets.csv"
+    table.write_text(table.read_text() + "\n7,f,meow,cat\n9,m,wow,dog")
+    for ask in (predict, diagnose_run):
+        with pytest.raises(
+            ConfigError, match=r"pets\.toml are not what they were when .*run was trained"
+        ):
+            ask(run)
+
+
+def parquet(folder: Path, **columns: pa.Array) -> Path:
+    """A table of its own with these columns, and a data TOML that takes them for numbers."""
+    n = len(next(iter(columns.values())))
+    kinds = pa.array([("cat", "dog")[i % 2] for i in range(n)])
+    pq.write_table(pa.table({**columns, "species": kinds}), folder / "pets.parquet")
+    path = folder / "pets.toml"
+    path.write_text(
+        f'manifest = "pets.parquet"\nlabel = "species"\n[modalities.facts]\nkind = "table"\ncolumns = {list(columns)}\n'
+    )
+    return path
+
+
+def test_long_strings_of_parquet_are_strings(tmp_path: Path) -> None:
+    cells = [*map(str, range(19)), ""]
+    found = load(parquet(tmp_path, weight=pa.array(cells, pa.large_string())))
+    assert found.train.shapes["facts"][0] in (1, 2)
+    with pytest.raises(DataError, match="row 20: 'heavy' in column 'weight' is not a number"):
+        load(parquet(tmp_path, weight=pa.array([*cells[:19], "heavy"], pa.large_string())))
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (pa.array([[1.0]] * 20), "the column 'weight' holds values of type list"),
+        (
+            pa.array([1] * 20, pa.timestamp("ms")),
+            "'1970-01-01.*' in column 'weight' is not a number",
+        ),
+        (pa.array(["1"] * 19 + ["1_000"]), "row 20: '1_000' in column 'weight' is not a number"),
+    ],
+)
+def test_columns_that_are_no_numbers(cells: pa.Array, said: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=said):
+        load(parquet(tmp_path, weight=cells))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('["sex"]', '["species"]', "column 'species' says what is to be found out"),
+        ('["weight"]', "3", "columns must be a list of names"),
+        ('["weight"]', "[3]", "columns must be a list of names"),
+        ('label = "species"', 'label = "species"\nseed = -1', "seed must be at least 0"),
+    ],
+)
+def test_mistakes_in_a_data_toml(old: str, new: str, said: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "a", "fm", 5)
+    path.write_text(TOML.replace(old, new))
+    with pytest.raises(ConfigError, match=said):
+        load(path)
+
+
+def test_a_split_that_crosses_groups_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "a", "fm", 5)
+    table = path.parent / "pets.csv"
+    head, *rows = table.read_text().splitlines()
+    parts = [("train", "val", "test")[i // 4 % 3] for i in range(40)]
+    table.write_text(
+        "\n".join(
+            [
+                f"{head},part,owner",
+                *(f"{r},{p},o{i // 8}" for i, (r, p) in enumerate(zip(rows, parts, strict=True))),
+            ]
+        )
+    )
+    path.write_text(
+        TOML.replace('label = "species"', 'label = "species"\nsplit = "part"\ngroup = "owner"')
+    )
+    with pytest.raises(DataError, match=r"rows 2 \(train\) and 6 \(val\) are of one owner"):
+        load(path)
+    path.write_text(TOML.replace('label = "species"', 'label = "species"\nsplit = "part"'))
+    assert isinstance(load(path), Splits)
+
+
+def test_texts_that_share_a_column_are_kept_apart_in_shards(tmp_path: Path) -> None:
+    pytest.importorskip("soundfile", reason="needs the extra media")
+    from fixtures.media import write_wav
+
+    lines = ["id,species"]
+    for i in range(12):
+        lines.append(f"{i},{('cat', 'dog')[i % 2]}")
+        for folder, word in (("first", "red"), ("second", "blue")):
+            file = tmp_path / folder / f"{i}.txt"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(f"{word} {word}{i}")
+        write_wav(tmp_path / "sound" / f"{i}.wav", seconds=0.1)
+    (tmp_path / "pets.csv").write_text("\n".join(lines))
+    texts = "".join(
+        f'[modalities.{n}]\nkind = "text"\ncolumn = "id"\nroot = "{n}"\nsuffix = ".txt"\nfiles = true\n'
+        for n in ("first", "second")
+    )
+    sound = '[modalities.sound]\nkind = "audio"\ncolumn = "id"\nroot = "sound"\nsuffix = ".wav"\nseconds = 0.1\nrate = 8000\n'
+    path = tmp_path / "pets.toml"
+    path.write_text(f'manifest = "pets.csv"\nlabel = "species"\nid = "id"\n{texts}{sound}')
+    made = load(prepare(path, tmp_path / "shards").toml)
+    plain = load(path)
+    for i in range(len(plain.test)):
+        for name in ("first", "second"):
+            assert made.test.text(name, i) == plain.test.text(name, i)
+    (tmp_path / "first" / "3.txt").unlink()
+    with pytest.raises(DataError, match=r"row 5: .*3\.txt.*--skip-unreadable leaves such rows out"):
+        prepare(path, tmp_path / "fewer")
+    fewer = prepare(path, tmp_path / "fewer", skip_unreadable=True)
+    assert fewer.samples == 11 and len(fewer.left_out) == 1
+    assert sum(map(len, load(fewer.toml).parts.values())) == 11
