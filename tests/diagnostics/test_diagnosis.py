@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 import equimodal
 from equimodal import Balanced, Batch, Multimodal, heads
 from equimodal.cli import main
-from equimodal.data import load
+from equimodal.data import Arrays, load
 from equimodal.diagnostics import Bootstrap, Diagnosis, Interval
 from equimodal.diagnostics.information import decompose, decomposition
 from equimodal.diagnostics.run import read_diagnosis
@@ -168,14 +169,56 @@ def test_every_kind_of_absence(absence: str) -> None:
     assert found.absence == absence
 
 
-def test_a_permuted_input_is_never_its_own() -> None:
-    """Of two samples in a batch, of two classes, each is then taken for the other."""
-    batch = Batch({"m1": 9 * torch.eye(3)[:2], "m2": torch.zeros(2, 3)}, torch.tensor([0, 1]))
-    found = equimodal.diagnose(model(1.0, 1.0), [batch] * 20, absence="permute")
-    assert {s.modalities: s.accuracy.value for s in found.subsets}["m2",] == 0
-    pairs = [({m: v.numpy() for m, v in batch.inputs.items()}, np.array([0, 1]))] * 20
-    found = equimodal.diagnose(lambda x: x["m1"] + x["m2"], pairs, ("m1", "m2"), absence="permute")
-    assert {s.modalities: s.accuracy.value for s in found.subsets}["m2",] == 0
+@pytest.mark.parametrize("size", [1, 7, 60])
+def test_a_permuted_input_is_that_of_any_other_sample_whatever_the_batches(size: int) -> None:
+    """Also of batches of one sample, and of data that are sorted by class."""
+    batch = sample((3.0, 0.0), 60, 5)
+    batch = batch.select(batch.target.argsort().tolist())
+    parts = [batch.select(range(i, min(i + size, 60))) for i in range(0, 60, size)]
+    whole = equimodal.diagnose(model(1.0, 1.0), [batch], absence="permute")
+    found = equimodal.diagnose(model(1.0, 1.0), parts, absence="permute")
+    for m in ("m1", "m2"):
+        assert found.use[m].shapley_accuracy.value == pytest.approx(
+            whole.use[m].shapley_accuracy.value
+        )
+    pairs = [({m: v.numpy() for m, v in b.inputs.items()}, b.target.numpy()) for b in parts]
+    plain = equimodal.diagnose(lambda x: x["m1"] + x["m2"], pairs, ("m1", "m2"))
+    assert plain.use["m1"].shapley_accuracy.value > 0.3
+    robust = plain.robustness
+    assert robust is not None and found.robustness is not None
+
+
+def test_loaders_that_shuffle_are_read_once() -> None:
+    everything = sample((0.8, 0.4), 200, 3)
+    data = Arrays(everything.inputs, everything.target, "abc")
+    learner = model(1.0, 0.2)
+
+    class Shuffled:
+        """In another order each time, as a DataLoader with shuffle=True."""
+
+        def __init__(self) -> None:
+            self.rng = np.random.default_rng(0)
+
+        def __iter__(self) -> Iterator[Batch]:
+            order = self.rng.permutation(200)
+            return iter([data.fetch(order[:100]), data.fetch(order[100:])])
+
+    alone = {"m1": model(1.0)}
+    still = equimodal.diagnose(learner, data, train=data, alone=alone)
+    moved = equimodal.diagnose(learner, Shuffled(), train=Shuffled(), alone=alone)
+    here, there = (d.potential["m1"].alone_probe for d in (still, moved))
+    assert here is not None and there is not None
+    assert here.value == pytest.approx(there.value, abs=0.05)
+    assert still.robustness is not None and moved.robustness is not None
+
+
+def test_few_samples_and_no_skill_are_no_verdict() -> None:
+    few = equimodal.diagnose(model(1.0, 1.0), [sample((0.8, 0.4), 20, 8)])
+    assert [s.text for s in few.verdict] == [
+        "20 test samples are too few for a verdict: give at least 30."
+    ]
+    blind = equimodal.diagnose(model(1.0, 1.0), [sample((0.0, 0.0), 200, 8)])
+    assert "not shown to do better than always naming the most frequent class" in about(blind)
 
 
 def test_a_plain_function_is_as_the_model_that_it_wraps() -> None:

@@ -115,7 +115,13 @@ def _along(summary: Summary, place: Place) -> list[tuple[Any, Line]]:
     lines = [line for line in summary.at(place) if line.kind == "method" and line.done]
     found = [(options(line.cells[0].settings["method"]), line) for line in lines]
     known = [(said[against], line) for said, line in found if against in said]
-    return sorted(known, key=lambda one: (str(type(one[0])), one[0]))
+    return sorted(known, key=lambda one: _order(one[0]))
+
+
+def _order(value: Any) -> tuple[bool, float, str]:
+    """Numbers by their size, then words."""
+    number = isinstance(value, int | float)
+    return not number, float(value) if number else 0.0, str(value)
 
 
 def _against(

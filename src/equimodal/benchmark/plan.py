@@ -108,11 +108,12 @@ class Plan:
         if self.grid.resplits:
             found["split_seed"] = self.grid.seeds[0]
         for part in (self.grid.settings, data.settings, model.settings, method.settings):
-            encoders = {**found.get("encoders", {}), **part.get("encoders", {})}
-            found = {**found, **part, **({"encoders": encoders} if encoders else {})}
+            merged = {t: {**found.get(t, {}), **part.get(t, {})} for t in ("encoders", "augment")}
+            found = {**found, **part, **{table: held for table, held in merged.items() if held}}
         chosen = found.get("modalities")
-        if chosen and "encoders" in found:
-            found["encoders"] = {m: e for m, e in found["encoders"].items() if m in chosen}
+        for table in ("encoders", "augment"):
+            if chosen and table in found:
+                found[table] = {m: text for m, text in found[table].items() if m in chosen}
         return Settings(**found)
 
 

@@ -11,6 +11,7 @@ from .executor import Executor
 from .grid import Grid
 from .local import Local
 from .plan import Plan, Row, cells_of, refusals
+from .space import space
 from .store import Store
 from .tuning import tune
 from .work import Choice, Watcher, Work
@@ -54,7 +55,7 @@ def bench(
             )
         work = Work(store, executor or Local(), choice, watcher)
         about = _about(grid, plan)
-        fixed = rows if grid.fixed else [row for row in rows if row.kind == "alone"]
+        fixed = rows if grid.fixed else [row for row in rows if _stays_fixed(row)]
         cells = cells_of(fixed, grid.seeds)
         store.write_plan(cells, about)
         if grid.tune:
@@ -63,6 +64,11 @@ def bench(
             store.write_plan(cells, about)
         work.train(cells, "runs")
     return store
+
+
+def _stays_fixed(row: Row) -> bool:
+    """Also without fixed rows: what is trained alone, and a method that has nothing to tune, such as the reference."""
+    return row.kind == "alone" or not space(row.settings.method)
 
 
 def _about(grid: Grid, plan: Plan) -> dict[str, Any]:

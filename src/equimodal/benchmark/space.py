@@ -52,7 +52,7 @@ class Range:
         """These values and the method's own, which is tried first: zero has no logarithm, and a choice must be one."""
         if self.choices:
             return self if own in self.choices else replace(self, choices=(own, *self.choices))
-        return replace(self, log=self.log and own is not None and own > 0)
+        return replace(self, log=self.log and isinstance(own, int | float) and own > 0)
 
     @property
     def ends(self) -> tuple[Any, ...]:

@@ -181,7 +181,8 @@ def over_sets(a: ArrayLike, b: ArrayLike) -> Paired:
     Args:
         a, b: [D], the mean of both on data set i.
     """
-    d = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    # Rounded, because equal differences of decimals are not equal in binary, and ranks would follow the rounding.
+    d = np.round(np.asarray(a, dtype=float) - np.asarray(b, dtype=float), 12)
     mean, rest = float(d.mean()), d[d != 0]
     least = 2.0 ** (1 - len(rest))  # both tails hold one of 2^n patterns of signs
     if not len(rest):

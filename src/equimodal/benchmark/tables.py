@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..report.page import Cell, Column, Raw, Table
 from . import statistics
 from .statistics import Floats, Paired
@@ -213,7 +215,7 @@ def _bounds(summary: Summary, place: tuple[str, str], lines: Sequence[Line]) -> 
 
 
 def _median(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2] if values else math.nan
+    return float(np.median(values)) if values else math.nan
 
 
 def _caption(summary: Summary, place: tuple[str, str]) -> str:

@@ -27,6 +27,7 @@ class _Source(NamedTuple):
     val_fraction: float | None
     split_seed: int | None
     modalities: tuple[str, ...] | None
+    skip_unreadable: bool
 
 
 class Shelf:
@@ -52,6 +53,7 @@ class Shelf:
             settings.val_fraction,
             settings.split_seed,
             settings.modalities,
+            settings.skip_unreadable,
         )
         if wanted not in self._held:
             self._keep(wanted, self._taken_from_another(wanted) or self._read(wanted))

@@ -6,7 +6,7 @@ How a modality is taken away is a choice that changes the figures, so it has a n
   prediction is uniform;
 - ``zero``: its input is zero;
 - ``mean``: its input is the mean over the data;
-- ``permute``: its input is that of another sample of the batch, so it stays plausible and says nothing of the label.
+- ``permute``: its input is that of another sample, so it stays plausible and says nothing of the label.
 """
 
 from __future__ import annotations

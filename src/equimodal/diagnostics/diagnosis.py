@@ -73,8 +73,10 @@ def diagnose(
         raise ConfigError(
             "What features share beyond the label is learned: give training data (train=...)."
         )
-    if not isinstance(loader, Dataset) and iter(loader) is loader:
-        loader = list(loader)  # it is read more than once
+    # Both are read more than once, and a loader that shuffles would give another order each time.
+    loader = loader if isinstance(loader, Dataset) else list(loader)
+    if alone and train is not None and not isinstance(train, Dataset):
+        train = list(train)
     if isinstance(model, Balanced | Multimodal):
         learner = _learner(model)
         _check(learner, modalities, alone)

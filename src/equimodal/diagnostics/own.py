@@ -6,7 +6,7 @@ Where an input is changed, only its own encoder runs again.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +24,8 @@ from .robustness import STRENGTHS, Rows, Shaken, others
 
 __all__ = ["ask", "shake"]
 
+Strangers = Mapping[str, tuple[Tensor, Tensor]]
+
 
 @torch.no_grad()
 def ask(
@@ -40,14 +42,17 @@ def ask(
     """
     like = next(learner.parameters())
     found = Collector(plan, absence)
-    rng = np.random.default_rng(seed)
-    batches = data if absence in ("missing", "permute") else list(data)
+    batches = data if absence == "missing" else list(data)
     with evaluating(learner):
         blanks = _blanks(learner, batches, absence)
+        strange: Iterator[Strangers] = iter(())
+        if absence == "permute":
+            strange = _strangers(learner, batches, seed)
         for batch in batches:
             if batch.target is None:
                 raise DataError("A diagnosis needs a target for every sample.")
-            _ask(learner, place(batch, like.device, like.dtype), found, blanks, rng)
+            placed = place(batch, like.device, like.dtype)
+            _ask(learner, placed, found, blanks, next(strange, {}))
     if not found.target:
         raise DataError("There is no sample to diagnose the model on.")
     return found.answers()
@@ -58,14 +63,12 @@ def _ask(
     batch: Batch,
     found: Collector,
     blanks: Mapping[str, Tensor],
-    rng: np.random.Generator,
+    strange: Strangers,
 ) -> None:
     modalities = learner.model.modalities
     assert batch.target is not None
     features = {m: learner.model.encode(m, batch) for m in modalities}
     masks = {m: batch.mask(m) for m in modalities}
-    everyone = np.ones(len(batch), dtype=bool)
-    orders = {m: torch.from_numpy(others(everyone, rng)).to(batch.device) for m in modalities}
     whole = _speak(learner, batch, features, masks)
 
     def answer(coalition: Coalition) -> Tensor:
@@ -78,8 +81,8 @@ def _ask(
             absent = {m: torch.zeros_like(masks[m]) for m in away}
             return _missing(learner, batch, features, {**masks, **absent}, whole.fused)
         if found.absence == "permute":
-            shown = {m: features[m][orders[m]] for m in away}
-            there = {m: masks[m][orders[m]] for m in away}
+            shown = {m: strange[m][0] for m in away}
+            there = {m: strange[m][1] for m in away}
         else:
             shown = {m: torch.where(masks[m][:, None], blanks[m], 0.0) for m in away}
             there = {}
@@ -89,6 +92,26 @@ def _ask(
     found.keep(whole.unimodal, features, masks)
     for m in modalities:
         found.measure(m, _values(batch.inputs[m], masks[m]))
+
+
+def _strangers(learner: Balanced, batches: Iterable[Batch], seed: int) -> Iterator[Strangers]:
+    """For each batch and modality the features [B, d] of other samples, of any batch, and [B] whether these have it."""
+    like, names = next(learner.parameters()), learner.model.modalities
+    features: dict[str, list[Tensor]] = {m: [] for m in names}
+    masks: dict[str, list[Tensor]] = {m: [] for m in names}
+    sizes = []
+    for batch in batches:
+        placed = place(batch, like.device, like.dtype)
+        sizes.append(len(batch))
+        for m in names:
+            features[m].append(learner.model.encode(m, placed))
+            masks[m].append(placed.mask(m))
+    rng, everyone = np.random.default_rng(seed), np.ones(sum(sizes), dtype=bool)
+    whose = {m: torch.from_numpy(others(everyone, rng)).to(like.device) for m in names}
+    whole = {m: (torch.cat(features[m]), torch.cat(masks[m])) for m in names if sizes}
+    for rows in torch.arange(sum(sizes), device=like.device).split(sizes):
+        chosen = {m: whose[m][rows] for m in names}
+        yield {m: (whole[m][0][chosen[m]], whole[m][1][chosen[m]]) for m in names}
 
 
 def _values(values: Input, there: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -64,11 +65,18 @@ def ask(
     rng = np.random.default_rng(seed)
     found = Collector(plan, absence)
     means = _means(batches, keys) if absence == "mean" else {}
+    pools = _pools(batches, keys, rng) if absence == "permute" else {}
+    start = 0
     mode = evaluating(model) if isinstance(model, nn.Module) else contextlib.nullcontext()
     with mode:
         for inputs, target in batches:
             labels = torch.as_tensor(np.asarray(target))
-            blank = {m: _blank(inputs, keys[m], absence, means, rng) for m in plan.modalities}
+            here = slice(start, start + len(labels))
+            start += len(labels)
+            blank = {
+                m: pools[m].of(here) if pools else _blank(inputs, keys[m], absence, means)
+                for m in plan.modalities
+            }
             logits = [
                 _logits(model, {**inputs, **_taken(blank, coalition)}, len(labels))
                 for coalition in plan.coalitions
@@ -104,21 +112,22 @@ def shake(
         m: [] for m in names if any(key in known.spread for key in keys[m])
     }
     wrong: dict[str, list[Tensor]] = {m: [] for m in names}
+    pools = _pools(batches, keys, rng)
     start = 0
     mode = evaluating(model) if isinstance(model, nn.Module) else contextlib.nullcontext()
     with mode:
         for inputs, target in batches:
             labels = torch.as_tensor(np.asarray(target))
             count = len(labels)
-            here = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + count)] - start
+            every = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + count)]
+            here = every - start
             start += count
             if not len(here):
                 continue
             kept = {key: _some(values, here, count) for key, values in inputs.items()}
             correct = functools.partial(_correct, model, kept, labels[here].long())
             for m in names:
-                whose = others(np.ones(count, dtype=bool), rng)[here]
-                wrong[m].append(correct([{key: _rows(inputs[key], whose) for key in keys[m]}])[0])
+                wrong[m].append(correct([pools[m].of(every)])[0])
             for m in noise:
                 noise[m].append(correct(_noisy(kept, keys[m], known.spread, rng)).T)
     return Shaken(
@@ -198,15 +207,60 @@ def _blank(
     keys: Sequence[str],
     absence: Absence,
     means: Mapping[str, Any],
-    rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """The inputs of a modality that is taken away; those that belong together stay together."""
-    if absence == "permute":
-        order = others(np.ones(len(inputs[keys[0]]), dtype=bool), rng)
-        return {key: _rows(inputs[key], order) for key in keys}
+    """The inputs of a modality that is taken away."""
     if absence == "mean":
         return {key: _like(inputs[key], means[key]) for key in keys}
     return {key: inputs[key] * 0 for key in keys}
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """The inputs of a modality of all N samples, and for each sample whose it is given instead of its own."""
+
+    inputs: Inputs
+    whose: Rows
+
+    def of(self, rows: Rows | slice) -> dict[str, Any]:
+        """The inputs of others for some samples; those that belong together stay together."""
+        return {key: _rows(values, self.whose[rows]) for key, values in self.inputs.items()}
+
+
+def _pools(
+    batches: Sequence[tuple[Inputs, Any]], keys: Groups, rng: np.random.Generator
+) -> dict[str, _Pool]:
+    """For each modality; of all batches, because a batch may hold one sample or one class."""
+    count = sum(len(np.asarray(target)) for _, target in batches)
+    return {
+        m: _Pool(
+            {key: _joined([inputs[key] for inputs, _ in batches]) for key in group},
+            others(np.ones(count, dtype=bool), rng),
+        )
+        for m, group in keys.items()
+    }
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    if isinstance(parts[0], list | tuple):  # texts
+        return [text for part in parts for text in part]
+    longest = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]
+    if isinstance(parts[0], Tensor):
+        return torch.cat([_padded(part, longest) for part in parts])
+    return np.concatenate(
+        [
+            np.pad(
+                part, [(0, 0), *((0, n - k) for n, k in zip(longest, part.shape[1:], strict=True))]
+            )
+            for part in parts
+        ]
+    )
+
+
+def _padded(part: Tensor, sizes: Sequence[int]) -> Tensor:
+    """With zeros at the end, where batches were padded to their own longest sample."""
+    made = part.new_zeros(len(part), *sizes)
+    made[(slice(None), *map(slice, part.shape[1:]))] = part
+    return made
 
 
 def _rows(values: Any, order: np.ndarray[Any, Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..core import Balanced
 from ..errors import ConfigError
@@ -120,7 +121,21 @@ def _alone(folder: Path | str, beside: Path | str) -> tuple[str, Balanced]:
         )
     if _classes(folder) != _classes(beside):
         raise ConfigError(f"{folder} and {beside} were trained on different classes.")
+    if _samples(folder) != _samples(beside):
+        raise ConfigError(
+            f"{folder} and {beside} were trained on other samples: one has seen in training what the other is tested on."
+        )
     return run.model.modalities[0], run.learner
+
+
+def _samples(folder: Path | str) -> tuple[Any, ...]:
+    """What tells which samples were trained on, whatever their modalities."""
+    place = RunFolder(Path(folder))
+    known = place.read_json(place.split)
+    settings = Settings.from_toml(place.config)
+    split = (settings.split_seed, settings.val_fraction)
+    recipe = {name: value for name, value in known["recipe"].items() if name != "modalities"}
+    return (known["data"], recipe, known["samples"], known["val_indices"], split)
 
 
 def _classes(folder: Path | str) -> list[str]:

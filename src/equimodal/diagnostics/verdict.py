@@ -14,6 +14,9 @@ from .findings import Diagnosis, Potential, Sentence
 
 __all__ = ["MATTERS", "Case", "case", "lazy", "verdict"]
 
+FEWEST = 30
+"""Test samples that a verdict needs: of fewer, intervals by resampling are far too short."""
+
 MATTERS = 0.02
 """Two points of accuracy: what could not be more is not worth a method."""
 
@@ -24,11 +27,24 @@ def verdict(found: Diagnosis) -> tuple[Sentence, ...]:
     """Which modality is lazy, by how much, whether balancing can help, and what to try first."""
     if len(found.modalities) == 1:
         return (Sentence("balance", "There is one modality, so nothing to balance."),)
+    if found.samples < FEWEST:
+        return (
+            Sentence(
+                "balance",
+                f"{found.samples} test samples are too few for a verdict: give at least {FEWEST}.",
+            ),
+        )
     weak = lazy(found)
     if weak:
         return tuple(sentence for w in weak for sentence in _about(found, w))
     # They may all be left behind alike.
     behind = [m for m in found.modalities if case(found, m) == "helps"]
+    if not behind and found.accuracy.low <= found.chance:
+        said = (
+            f"The model is not shown to do better than always naming the most frequent class ({100 * found.chance:.1f}%), "
+            "so that nothing can be said of what its modalities give."
+        )
+        return (Sentence("balance", said, {"accuracy": found.accuracy}),)
     said = "No modality contributes less than the others beyond doubt"
     said += ", but not all give what they hold." if behind else ": there is no imbalance to repair."
     shares = {f"Shapley {m}": found.use[m].shapley_accuracy for m in found.modalities}
@@ -60,17 +76,18 @@ def case(found: Diagnosis, modality: str) -> Case:
 
     ``helps``: it holds more than it gives (its encoder is under-trained, or its features say more than its prediction),
     and what it holds is new beside the others. ``used``: what it holds is new, and it gives it. ``cannot``: it is not seen
-    to hold anything new, and either gives all that it holds or could not add two points. ``open``: the figures do not
-    tell.
+    to hold anything new, and either what it does not give or what it could add is less than two points beyond doubt.
+    ``open``: the figures do not tell.
     """
     held = found.potential[modality]
     adds = _first(held.alone_adds, held.adds)
     if adds is None:
         return "open"
-    more = any(f is not None and f.positive for f in (held.gap, held.unused))
+    known = [figure for figure in (held.gap, held.unused) if figure is not None]
     if adds.positive:
-        return "helps" if more else "used"
-    return "cannot" if adds.high < MATTERS or not more else "open"
+        return "helps" if any(figure.positive for figure in known) else "used"
+    gives_all = bool(known) and all(figure.high < MATTERS for figure in known)
+    return "cannot" if adds.high < MATTERS or gives_all else "open"
 
 
 def _about(found: Diagnosis, weak: Weak) -> Iterator[Sentence]:

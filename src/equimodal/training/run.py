@@ -326,7 +326,12 @@ def _other_data(folder: Path | str, run: Run, data: str, data_root: str | None) 
     if data.endswith(".toml") and data_root is None:
         data, root = Path(data).name, str(Path(data).parent.resolve())
     settings = run.settings.changed(
-        data=data, data_root=root, modalities=run.model.modalities, val_fraction=None
+        data=data,
+        data_root=root,
+        modalities=run.model.modalities,
+        val_fraction=None,
+        split_seed=None,
+        skip_unreadable=False,
     )
     splits = load_data(settings, made_for.get("learned", {}))
     if list(splits.classes) != made_for["classes"]:
