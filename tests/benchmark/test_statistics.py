@@ -207,3 +207,9 @@ def test_bootstraps_are_those_of_each_row_and_of_a_slow_loop() -> None:
 
 def test_probability_of_being_better() -> None:
     assert statistics.better([1, 2], [0, 1]) == (1 + 0.5 + 1 + 1) / 4
+
+
+def test_equal_differences_of_decimals_share_a_rank() -> None:
+    a, b = np.array([0.3, 0.6, 0.9, 0.2]), np.array([0.1, 0.4, 0.7, 0.4])
+    assert len(set(np.abs(a - b))) > 1, "the test needs rounding errors"
+    assert statistics.over_sets(a, b).effect == pytest.approx((3 * 2.5 - 2.5) / 10, abs=1e-12)

@@ -335,3 +335,19 @@ def test_training_learns() -> None:
     train(Uniform(), model, batches, epochs=5)
     after = nn.functional.cross_entropy(model(batches[0]).fused, batches[0].target)
     assert after < before / 2
+
+
+class Forgetting(Method):
+    """Its hook lacks the return."""
+
+    def losses(self, losses: Losses, output: Output, step: Step) -> Losses:  # type: ignore[return]
+        losses["task"].mul(2)
+
+
+def test_a_hook_that_returns_nothing_is_named() -> None:
+    learner = Balanced(model_of(2), Forgetting())
+    (step,) = learner.steps(batches_of(2)[0], 0)
+    with pytest.raises(
+        ConfigError, match=r"Forgetting\(\): losses\(\) must return the losses by name"
+    ):
+        learner.losses(learner(step), step)

@@ -175,3 +175,10 @@ def test_features_that_do_not_fit_the_head_are_refused(present: dict, shape: tup
         ConfigError, match=r"The encoder of 'q' returns .* the head expects \[B, 3\]"
     ):
         model(Batch(inputs(), present=present))
+
+
+@pytest.mark.parametrize("name", ["fused", "fitted", "fused_x"])
+def test_names_of_the_fused_prediction_are_taken(name: str) -> None:
+    """They would be columns of its probabilities."""
+    with pytest.raises(ConfigError, match="cannot be called"):
+        Multimodal({name: nn.Identity()}, heads.Linear({name: 2}, 3))

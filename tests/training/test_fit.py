@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import nn
 
+from equimodal import methods
 from equimodal.data import Arrays, Loader, Splits
 from equimodal.errors import CheckpointError, ConfigError, TrainingError
 from equimodal.models import Multimodal, heads
@@ -26,6 +27,11 @@ from fixtures import small
 
 OPTIONS: dict[str, Any] = {"epochs": 3, "batch_size": 8, "lr": 0.1}
 DISTURBED = "uniform() + fixtures.small:Signalled()"
+
+
+def _with_classes(classes: int) -> Multimodal:
+    encoders = {name: nn.Linear(4, 6) for name in "ab"}
+    return Multimodal(encoders, heads.Linear(dict.fromkeys("ab", 6), classes))
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
@@ -149,6 +155,21 @@ def test_no_method_learns_from_the_test_split(protocol: str) -> None:
         assert int(run.learner.method.count) == 2
         ends.append(weights(run))
     assert all(torch.equal(ends[1][name], tensor) for name, tensor in ends[0].items())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"method": methods.IBML}, r"give an object, as methods\.IBML\(\)"),
+        ({"data": {"train": None}}, "The data are a dict; give equimodal.data.Splits"),
+        ({"data": small.splits(1)}, "The model has the modality 'b', which small lacks"),
+        ({"model": _with_classes(2)}, "The model's head has 2 classes; small has 3"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(change: dict[str, Any], said: str) -> None:
+    given = {"model": small.model(), "data": small.splits(), "method": "joint()", **change}
+    with pytest.raises(ConfigError, match=said):
+        fit(given["model"], given["data"], given["method"], **OPTIONS)
 
 
 def test_without_validation_nothing_can_be_selected() -> None:

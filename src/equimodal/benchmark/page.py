@@ -151,9 +151,11 @@ def _curves(summary: Summary, place: tuple[str, str]) -> list[Figure]:
     )
     if not series:
         return []
+    # Under the protocol of the papers an epoch is evaluated on the test split, which it is selected by.
+    part = "Test" if all(line.paper for line in chosen) else "Validation"
     return [
         figures.lines(
-            "Validation accuracy by epoch",
+            f"{part} accuracy by epoch",
             "Whether a method is ahead all along or only at the end.",
             f"{band(series)} The reference and the rows with the best test accuracy.",
             epochs,

@@ -67,7 +67,11 @@ def space(expression: str) -> dict[str, Range]:
         ConfigError: an option has no value, or a method refuses what its space allows.
     """
     found: dict[str, Range] = {}
-    for name, _, cls in _named(ast.parse(expression.strip(), mode="eval")):
+    try:
+        tree = ast.parse(expression.strip(), mode="eval")
+    except SyntaxError:  # one's own, as module:Class(): it is trained as it is
+        return {}
+    for name, _, cls in _named(tree):
         for option, declared in cls.search_space.items():
             found[f"{name}.{option}"] = Range.of(declared, f"{name}.{option}")
     for option, of in found.items():

@@ -313,7 +313,11 @@ def _negatives(rows: Sequence[Compared], where: str, reference: str) -> list[str
     worse = [
         one.line.label for one in rows if one.found and one.significant and one.found.difference < 0
     ]
-    alike = [one.line.label for one in rows if one.p is not None and not one.significant]
+    # Two methods that agree in every run have no p, and are told apart least of all.
+    same = [one for one in rows if one.found and one.found.n > 1 and not one.found.difference]
+    alike = [
+        one.line.label for one in rows if one in same or (one.p is not None and not one.significant)
+    ]
     found = []
     if worse:
         found.append(f"{where}: significantly worse than {reference}: {', '.join(worse)}.")

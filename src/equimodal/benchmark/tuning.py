@@ -78,14 +78,11 @@ class _Study:
 
     def tell(self, number: int, record: Record | None) -> None:
         """The validation accuracy of a trial; one that failed, and one that is not there yet."""
-        import optuna
-
         trial = self.study.get_trials(deepcopy=False)[number]
         if record is None or trial.state.is_finished():
             return
-        if record.results is None:
-            self.study.tell(number, state=optuna.trial.TrialState.FAIL)
-        else:
+        # One that failed stays open: `--retry-failed` may give it a value.
+        if record.results is not None:
             self.study.tell(number, record.results["val"]["fused"]["accuracy"])
 
     def best(self) -> dict[str, Any] | None:
@@ -156,6 +153,7 @@ def _study(store: Store, row: Row) -> Any:
         direction="maximize",
         load_if_exists=True,
     )
+    study.set_user_attr("row", [row.data, row.model, row.label])
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial(defaults(row.settings.method))
     return study
@@ -188,11 +186,11 @@ def ledger(store: Store) -> list[Ledger]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     found = []
     for study in optuna.get_all_study_names(_storage(store)):
-        asked = optuna.load_study(study_name=study, storage=_storage(store)).get_trials(False)
-        trials = [t for t in asked if t.state.is_finished()]  # `--only` leaves some untried
+        held = optuna.load_study(study_name=study, storage=_storage(store))
+        trials = [t for t in held.get_trials(False) if t.params]  # `--only` leaves some untried
         if not trials:
             continue
-        data, model, row, _ = study.split(" | ")
+        data, model, row = held.user_attrs.get("row", study.split(" | ")[:3])
         said = tuple((_options(t.params), t.value) for t in trials)
         done = [t for t in trials if t.value is not None]
         best = max(done, key=lambda t: (t.value, -t.number)).params if done else {}

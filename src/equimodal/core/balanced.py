@@ -155,6 +155,10 @@ class Balanced(nn.Module):
     def losses(self, output: Output, step: Step) -> Losses:
         """The task's loss, then the method's `losses`; their sum is minimised."""
         losses = self.method.losses(self.task.losses(output, step), output, step)
+        if not isinstance(losses, Mapping):
+            raise ConfigError(
+                f"{self.method.expression()}: losses() must return the losses by name, and returned {losses!r}."
+            )
         for name, value in losses.items():
             step.note(f"loss/{name}", value)
         return losses

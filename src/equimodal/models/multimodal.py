@@ -41,7 +41,9 @@ class Multimodal(nn.Module):
                 "name the same modalities in the same order."
             )
         for name in encoders:
-            if not name or "." in name or name in dir(nn.ModuleDict()):
+            # Of the fused prediction are the names of columns and figures beside those of the modalities.
+            taken = name in dir(nn.ModuleDict()) or name.partition("_")[0] in ("fused", "fitted")
+            if not name or "." in name or taken:
                 raise ConfigError(f"A modality cannot be called {name!r}: choose another name.")
         self.encoders = nn.ModuleDict(encoders)
         self.head = head

@@ -23,7 +23,7 @@ from ..data.augmented import augmented
 from ..data.dropout import ModalityDropout
 from ..data.loader import Loader
 from ..data.splits import Splits
-from ..errors import CheckpointError, ConfigError, DataError, TrainingError
+from ..errors import CheckpointError, ConfigError, DataError, TrainingError, nearest
 from ..methods import BY_NAME as METHODS
 from ..models import Multimodal
 from . import checkpoint
@@ -87,6 +87,7 @@ def fit(
         KeyboardInterrupt: Ctrl-C; a checkpoint was written.
     """
     made = _method(method)
+    _refuse_other_model(model, data)
     resolved = _resolved(settings, options, data, made)
     check_fusion(resolved.fit_fusion, model, made, data)
     task = _Task(
@@ -113,6 +114,7 @@ def resolve(model: Multimodal, data: Splits, method: Method, settings: Settings)
     Raises:
         ConfigError: an option or the method cannot be used.
     """
+    _refuse_other_model(model, data)
     resolved = _resolved(settings, {}, data, method)
     check_fusion(resolved.fit_fusion, model, method, data)
     _Task(model, data, method, resolved, None, resume=False, overwrite=False).learner()
@@ -144,8 +146,28 @@ class _Task:
 def _method(method: Method | str) -> Method:
     if isinstance(method, Method):
         return method
+    if not isinstance(method, str):
+        raise ConfigError(
+            f"The method is {method!r}; give an object, as methods.IBML(), or its expression, as 'ibml()'."
+        )
     made: Method = build(method, METHODS, "method", Method)
     return made
+
+
+def _refuse_other_model(model: Multimodal, data: Splits) -> None:
+    if not isinstance(data, Splits):
+        raise ConfigError(
+            f"The data are a {type(data).__name__}; give equimodal.data.Splits(name, train, val, test)."
+        )
+    for modality in model.modalities:
+        if modality not in data.modalities:
+            raise ConfigError(
+                f"The model has the modality {modality!r}, which {data.name} lacks; {nearest(modality, data.modalities)}"
+            )
+    if model.classes != len(data.classes):
+        raise ConfigError(
+            f"The model's head has {model.classes} classes; {data.name} has {len(data.classes)}."
+        )
 
 
 def _resolved(

@@ -212,6 +212,11 @@ def _within(path: str, folder: Path) -> bool:
 
 
 def _leaving(text: str, folder: Path) -> str:
+    if os.path.isabs(text) and _within(text, folder):
+        return (
+            f"the file {text!r} is an absolute path, which is right on one machine only; write "
+            f"{os.path.relpath(text, os.path.realpath(folder))!r}, or say allow_outside = true in the data TOML."
+        )
     return (
         f"the file {text!r} lies outside the manifest's folder {folder}; move it there, or say allow_outside = true in the "
         "data TOML."

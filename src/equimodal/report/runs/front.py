@@ -86,6 +86,8 @@ def _lead(runs: Sequence[Record]) -> str:
     first = reference(runs)
     apart = {run.name: _apart(run, first) for run in runs if run is not first}
     sure = {name: found for name, found in apart.items() if found is not None and found.sure}
+    if all(found is None for found in apart.values()):
+        return f"The runs are not compared: none was tested on the same samples as {first.name}."
     if not sure:
         return (
             f"No run differs from {first.name} by more than chance among the test samples allows."
