@@ -13,6 +13,7 @@ pytest.importorskip("soxr", reason="needs the extra media")
 
 from equimodal.data.media import spectra
 from equimodal.data.media.audio import PRESETS, Audio, waveform
+from equimodal.data.media.video import Video
 from equimodal.errors import ConfigError, DataError
 from fixtures.media import tone, write_video, write_wav
 
@@ -186,6 +187,24 @@ def test_what_cannot_be_heard_is_refused_by_name(tmp_path: Path) -> None:
             waveform(path)
     with pytest.raises(DataError, match=r"has no sound between 3 and 4 s"):
         waveform(whole, 16000, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "said"),
+    [
+        (-0.5, None, "-0.5 s to its end"),
+        (0.0, -0.25, "0 s to -0.25 s"),
+        (0.25, 0.25, "0.25 s to 0.25 s"),
+        (float("nan"), None, "nan s to its end"),
+    ],
+)
+def test_a_part_that_cannot_be_is_refused(
+    tmp_path: Path, start: float, stop: float | None, said: str
+) -> None:
+    path = write_wav(tmp_path / "whole.wav")
+    for decode in (Audio().decode, Video().decode):
+        with pytest.raises(DataError, match=rf"whole.wav cannot be read from {said}"):
+            decode(path, start, stop)
 
 
 def test_options_that_cannot_be() -> None:

@@ -20,7 +20,7 @@ from ...errors import ConfigError, DataError
 from . import spectra
 from .augment import resize, window
 from .container import opened, refuse_cut
-from .reader import Reader, needs, require
+from .reader import Reader, check_span, needs, require
 
 __all__ = ["PRESETS", "SOUND_SUFFIXES", "Audio", "waveform"]
 
@@ -170,10 +170,12 @@ def waveform(
         start, stop: seconds that are read; None: to the end.
 
     Raises:
-        DataError: the file is missing, damaged or cut off, has no sound, or a value that is not finite.
+        DataError: the file is missing, damaged or cut off, has no sound, or a value that is not finite; or the start is
+            below 0 or not before the stop.
         ConfigError: a package of the extra `media` is not installed.
     """
     require(path)
+    check_span(path, start, stop)
     sounds = path.suffix.lower() in SOUND_SUFFIXES
     samples, own = _recording(path) if sounds else _of_video(path)
     samples = samples[round(start * own) : None if stop is None else round(stop * own)]

@@ -17,7 +17,7 @@ from torch import Tensor
 from ...errors import ConfigError, DataError
 from .container import opened, refuse_cut
 from .image import IMAGE_SUFFIXES, Crop, check_look, kept, look, open_image
-from .reader import Reader
+from .reader import Reader, check_span
 
 __all__ = ["VIDEO_SUFFIXES", "Video", "choose", "frame_times", "frames_at", "natural"]
 
@@ -83,9 +83,10 @@ class Video(Reader):
         """[kept frames, 3, H, W], bytes; `start` and `stop` in seconds cut out a part.
 
         Raises:
-            DataError: the file cannot be read, or is shorter; or a part is asked for of a folder that is under none whose
-                name says the frames per second.
+            DataError: the file cannot be read, or is shorter; the start is below 0 or not before the stop; or a part is asked
+                for of a folder that is under none whose name says the frames per second.
         """
+        check_span(path, start, stop)
         side = kept(self.size, self.keep)
         if path.is_dir():
             return _folder(path, start, stop, side)
