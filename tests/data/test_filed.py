@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from equimodal import data
 from equimodal.cli import main
 from equimodal.data.filed import Filed
 from equimodal.data.media.image import Image
+from equimodal.data.media.video import Video
 from equimodal.data.prepare import prepare
 from equimodal.errors import ConfigError, DataError
 from fixtures.media import write_image
@@ -53,6 +55,47 @@ def test_what_is_kept_is_made_anew_when_its_file_changes_or_is_damaged(tmp_path:
     write_image(tmp_path / "in" / "5.png", (50, 40), (10, 0, 0))
     assert reds(every) == [0, 40, 80, 120, 160, 10]
     assert not list((tmp_path / "kept").rglob("*.part"))
+
+
+def test_files_of_one_name_size_and_time_are_kept_apart(tmp_path: Path) -> None:
+    paths = [
+        write_image(tmp_path / part / "dog" / "1.bmp", colour=(red, 0, 0))
+        for part, red in (("train", 10), ("test", 90))
+    ]
+    for path in paths:
+        os.utime(path, (0, 0))
+    assert len({path.stat().st_size for path in paths}) == 1
+    items = {"image": [(path,) for path in paths]}
+    every = Filed(items, {"image": Image(8)}, [0, 1], "ab", "xy", cache=tmp_path / "kept")
+    assert reds(every) == [10, 90]
+
+
+def test_frames_that_change_in_their_folder_are_read_anew(tmp_path: Path) -> None:
+    clip = tmp_path / "clip"
+    for i in range(3):
+        write_image(clip / f"{i}.bmp", (8, 8), (10, 10, 10))
+    reader = Video(frames=3, size=8)
+    every = Filed({"v": [(clip,)]}, {"v": reader}, [0], "a", "x", cache=tmp_path / "kept")
+    assert every.stored("v", 0)[:, 0, 0, 0].tolist() == [10, 10, 10]
+    before = clip.stat().st_mtime_ns
+    write_image(clip / "1.bmp", (8, 8), (70, 70, 70))
+    os.utime(clip / "1.bmp", (9, 9))  # a clock may be coarse
+    assert clip.stat().st_mtime_ns == before
+    assert every.stored("v", 0)[:, 0, 0, 0].tolist() == [10, 70, 10]
+
+
+def test_what_is_kept_moves_with_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures(tmp_path / "old", cache=tmp_path / "old" / "kept").prepare()
+    (tmp_path / "old").rename(tmp_path / "new")
+    paths = [tmp_path / "new" / f"{i}.png" for i in range(6)]
+    items, cache = {"image": [(path,) for path in paths]}, tmp_path / "new" / "kept"
+    Filed(items, {"image": Image(8)}, [0] * 6, "a", "012345", cache=cache).prepare()
+    monkeypatch.chdir(tmp_path)
+    items = {"image": [(path.relative_to(tmp_path),) for path in paths]}
+    Filed(items, {"image": Image(8)}, [0] * 6, "a", "012345", cache=Path("new/kept")).prepare()
+    assert len(list(cache.rglob("*.npy"))) == 6
 
 
 def test_preparing_keeps_everything_and_names_what_it_cannot_read(tmp_path: Path) -> None:

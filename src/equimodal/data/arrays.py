@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ConfigError, nearest
 
-__all__ = ["choose", "non_negative", "resample", "standardise"]
+__all__ = ["choose", "divisor", "non_negative", "resample", "standardise"]
 
 
 def standardise(
@@ -27,8 +27,22 @@ def standardise(
     known = values[train].astype(np.float64, copy=False)
     mean = known.mean(axes, keepdims=True)
     deviation = known.std(axes, keepdims=True)
-    scaled = (values - mean) / np.where(deviation > 0, deviation, 1)
+    largest = np.abs(known).max(axes, keepdims=True, initial=0)
+    scaled = (values - mean) / divisor(deviation, largest)
     return torch.from_numpy(scaled.astype(np.float32))
+
+
+def divisor(deviation: ArrayLike, largest: ArrayLike) -> NDArray[np.float64]:
+    """What values of such a deviation are divided by: itself, or 1 where they do not move.
+
+    The mean of equal numbers is rounded, so that their deviation is not quite 0.
+
+    Args:
+        deviation: computed in float64.
+        largest: the largest magnitude among the values.
+    """
+    moves = np.asarray(deviation) > 1e-13 * np.asarray(largest)
+    return np.where(moves, deviation, 1.0)
 
 
 def resample(values: NDArray[Any], steps: int) -> NDArray[np.float64]:

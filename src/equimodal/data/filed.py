@@ -35,7 +35,7 @@ class Filed(Dataset):
     """Samples that are read from files when they are asked for.
 
     What a reader decodes is kept in a folder, a file for each sample and modality, and read from there from then on; it is
-    made anew when the file changes. Memory does not grow with the number of samples beyond their names.
+    made anew when the file, or one in the folder of frames, changes. Memory does not grow with the number of samples beyond their names.
 
     Args:
         items: for each modality what its reader decodes for each of the N samples; None where a sample lacks it.
@@ -118,7 +118,9 @@ class Filed(Dataset):
 
     def _place(self, cache: Path, name: str, item: Item) -> Path:
         how = hashlib.sha256(repr(self.readers[name].decoding).encode()).hexdigest()[:12]
-        what = hashlib.sha256(repr([_state(part) for part in item]).encode()).hexdigest()[:32]
+        what = hashlib.sha256(repr([_state(part, cache) for part in item]).encode()).hexdigest()[
+            :32
+        ]
         return cache / f"{name}-{how}" / what[:2] / f"{what}.npy"
 
     def prepare(self, workers: int = 0, progress: Progress | None = None) -> dict[str, str]:
@@ -219,15 +221,21 @@ def _tried_there(index: int) -> str:
     return _received[0].attempt(index)
 
 
-def _state(part: object) -> object:
-    """What tells a file from another one, or from itself before a change."""
+def _state(part: object, cache: Path) -> object:
+    """What tells a file, or a folder with what lies in it, from another one, or from itself before a change."""
     if not isinstance(part, Path):
         return part
+    # As seen from the cache, so that both can move together.
+    where = os.path.relpath(part, cache)
     try:
-        status = part.stat()
+        if not part.is_dir():
+            status = part.stat()
+            return (where, status.st_size, status.st_mtime_ns)
+        with os.scandir(part) as entries:
+            inside = [(e.name, (s := e.stat()).st_size, s.st_mtime_ns) for e in entries]
     except OSError:
-        return part.name
-    return (part.parent.name, part.name, status.st_size, status.st_mtime_ns)
+        return where
+    return (where, *sorted(inside))
 
 
 def _size(item: Item | None) -> object:

@@ -9,10 +9,12 @@ pytest.importorskip("av", reason="needs the extra media")
 pytest.importorskip("soundfile", reason="needs the extra media")
 
 from equimodal import data
+from equimodal.data.datasets import _published as published
 from equimodal.data.datasets import ave
 from equimodal.errors import DataError
+from fixtures.media import write_wav
 from fixtures.runs import one_epoch
-from fixtures.trees import write_ave, write_lines
+from fixtures.trees import write_ave, write_frames, write_lines
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,21 @@ def test_clips_are_cut_to_their_events(tree: Path) -> None:
     seconds = [len(s.test.stored("audio", 1)) / 16000 for s in (splits, whole)]  # type: ignore[attr-defined]
     assert seconds == [pytest.approx(2, abs=0.01), pytest.approx(3.1, abs=0.1)]
     assert len(splits.test.stored("audio", 0)) > 2.9 * 16000  # type: ignore[attr-defined]  # no duration: all of it
+
+
+def test_frames_of_whole_clips_are_cut_as_their_sound_is(tmp_path: Path) -> None:
+    folder = tmp_path / "AVE_Dataset"
+    for part in ("train", "val", "test"):
+        video = f"-{part}_events"
+        write_lines(folder / f"{part}Set.txt", [f"{ave.CLASSES[0]}&{video}&good&2&4"])
+        write_frames(folder / "Image-01-FPS" / f"{video}.mp4", 6)
+        write_wav(folder / "audio" / f"{video}.wav", 6.0)
+    readers = published.Look(frames=1, size=32).readers(published.audio_preset("pmr"))
+    parts = [ave.listing(folder, "first", cut).items for cut in (True, False)]
+    cut, whole = (readers["video"].decode(*items["video"][0]) for items in parts)  # type: ignore[misc]
+    assert len(whole) == 6 and torch.equal(cut, whole[2:4])
+    cut, whole = (readers["audio"].decode(*items["audio"][0]) for items in parts)  # type: ignore[misc]
+    assert len(whole) == 6 * 16000 and torch.equal(cut, whole[32000:64000])
 
 
 def test_videos_that_are_listed_twice(tree: Path) -> None:

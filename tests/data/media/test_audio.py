@@ -13,6 +13,7 @@ pytest.importorskip("soxr", reason="needs the extra media")
 
 from equimodal.data.media import spectra
 from equimodal.data.media.audio import PRESETS, Audio, waveform
+from equimodal.data.media.video import Video
 from equimodal.errors import ConfigError, DataError
 from fixtures.media import tone, write_video, write_wav
 
@@ -188,7 +189,69 @@ def test_what_cannot_be_heard_is_refused_by_name(tmp_path: Path) -> None:
         waveform(whole, 16000, 3, 4)
 
 
+@pytest.mark.parametrize(
+    ("start", "stop", "said"),
+    [
+        (-0.5, None, "-0.5 s to its end"),
+        (0.0, -0.25, "0 s to -0.25 s"),
+        (0.25, 0.25, "0.25 s to 0.25 s"),
+        (float("nan"), None, "nan s to its end"),
+    ],
+)
+def test_a_part_that_cannot_be_is_refused(
+    tmp_path: Path, start: float, stop: float | None, said: str
+) -> None:
+    path = write_wav(tmp_path / "whole.wav")
+    for decode in (Audio().decode, Video().decode):
+        with pytest.raises(DataError, match=rf"whole.wav cannot be read from {said}"):
+            decode(path, start, stop)
+
+
 def test_options_that_cannot_be() -> None:
     for options in ({"form": "mfcc"}, {"rate": 0}, {"seconds": 0}, {"form": "stft"}):
         with pytest.raises(ConfigError):
             Audio(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"form": "stft", "seconds": 1.0, "hop": 0}, "hop must be at least 1; here 0"),
+        ({"form": "stft", "seconds": 1.0, "window": 1}, "window must be at least 2; here 1"),
+        ({"form": "logmel", "seconds": 1.0, "bands": 0}, "bands must be at least 1; here 0"),
+        ({"form": "fbank", "bands": -1}, "bands must be at least 1; here -1"),
+        ({"form": "fbank", "frames": -1}, "frames must be at least 0; here -1"),
+        ({"form": "fbank", "rate": 30}, "needs a rate of at least 100; here 30"),
+        (
+            {"form": "stft", "seconds": 0.01},
+            r"160 samples; form='stft' with window=512 needs at least 257",
+        ),
+        ({"form": "logmel", "seconds": 0.016}, "rate=16000 are 256 samples; .* at least 257"),
+        ({"form": "density", "seconds": 0.03}, "480 samples; .* at least 512"),
+        ({"seconds": 1e-6}, "seconds=1e-06 at rate=16000 are 0 samples; .* at least 1"),
+        ({"form": "fbank", "frames": 9, "size": (9, 0)}, r"size must be two .* here \(9, 0\)"),
+    ],
+)
+def test_a_spectrogram_that_cannot_be_made_is_refused(
+    options: dict[str, object], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Audio(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"form": "stft", "seconds": 257 / 16000}, (1, 257, 2)),
+        ({"form": "logmel", "seconds": 257 / 16000, "bands": 1}, (1, 1, 2)),
+        ({"form": "density", "seconds": 512 / 16000}, (1, 257, 1)),
+        ({"form": "fbank", "rate": 100, "seconds": 0.01, "bands": 2, "frames": 3}, (1, 3, 2)),
+        ({"form": "fbank", "rate": 100, "bands": 1}, (-1, 1)),
+        ({"seconds": 1 / 16000}, (1,)),
+    ],
+)
+def test_the_least_that_can_be_made(options: dict[str, object], shape: tuple[int, ...]) -> None:
+    reader = Audio(**options)  # type: ignore[arg-type]
+    assert reader.shape == shape
+    found = reader.finish(torch.from_numpy(tone(1.0, reader.rate)))
+    assert torch.isfinite(found).all()

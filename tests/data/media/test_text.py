@@ -88,6 +88,38 @@ def test_text_as_ids_of_a_pretrained_tokenizer(tmp_path: Path) -> None:
         Text(tokenizer=f"{tmp_path}/./").decode("hello")  # another name, so that it is opened anew
 
 
+@pytest.mark.parametrize(
+    ("single", "limit", "expected"),
+    [
+        ("[CLS] $A [SEP]", 4, [1, 3, 4, 2]),
+        ("[CLS] $A [SEP]", 5, [1, 3, 4, 5, 2]),
+        ("[CLS] $A [SEP]", 9, [1, 3, 4, 5, 2]),
+        ("", 2, [3, 4]),
+        ("", 0, [3, 4, 5]),
+    ],
+)
+def test_a_limit_leaves_the_special_tokens(
+    tmp_path: Path, single: str, limit: int, expected: list[int]
+) -> None:
+    tokenizers = pytest.importorskip("tokenizers", reason="needs the extra text")
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
+
+    ids = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "one": 3, "two": 4, "three": 5}
+    made = tokenizers.Tokenizer(WordLevel(ids, "[UNK]"))
+    made.pre_tokenizer = Whitespace()
+    if single:
+        special = [("[CLS]", 1), ("[SEP]", 2)]
+        made.post_processor = TemplateProcessing(single=single, special_tokens=special)
+    made.save(str(tmp_path / "tokenizer.json"))
+    reader = Text(tokenizer=str(tmp_path), limit=limit)
+    assert reader.decode("one two three").tolist() == expected
+    if single:
+        with pytest.raises(ConfigError, match="limit must be above 2, the special tokens of"):
+            Text(tokenizer=str(tmp_path), limit=2).decode("one")
+
+
 def test_files_of_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(
         "\ufeffwords".encode() + b" \xa1\xad"
@@ -101,3 +133,5 @@ def test_files_of_text(tmp_path: Path) -> None:
     for options in ({}, {"words": ("a",), "vectors": "glove.txt"}):
         with pytest.raises(ConfigError, match="one of vectors"):
             Text(**options)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="limit must be at least 0; here -1"):
+        Text(words=("a",), limit=-1)

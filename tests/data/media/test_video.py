@@ -95,6 +95,37 @@ def test_a_folder_of_frames_is_read_in_the_order_of_their_numbers(tmp_path: Path
     assert [p.name for p in sorted(names, key=natural)][-2:] == ["a_9.png", "a_10.png"]
 
 
+@pytest.mark.parametrize(
+    ("above", "start", "stop", "expected"),
+    [
+        ("Image-01-FPS", 6.0, 9.0, [6, 7, 8]),
+        ("Image-01-FPS", 0.0, 10.0, list(range(10))),
+        ("Image-01-FPS", 7.5, None, [7, 8, 9]),
+        ("Image-01-FPS", 8.0, 99.0, [8, 9]),
+        ("frames_2fps", 1.5, 3.0, [3, 4, 5]),
+        ("fps", 0.0, None, list(range(10))),
+    ],
+)
+def test_a_part_of_a_folder_of_frames_is_cut_by_their_rate(
+    tmp_path: Path, above: str, start: float, stop: float | None, expected: list[int]
+) -> None:
+    for i in range(10):
+        write_image(tmp_path / above / "clip.mp4" / f"{i}.png", (8, 8), (i, i, i))
+    stored = Video(frames=3, size=28).decode(tmp_path / above / "clip.mp4", start, stop)
+    assert stored[:, 0, 0, 0].tolist() == expected
+
+
+def test_a_part_that_a_folder_of_frames_has_not_is_refused(tmp_path: Path) -> None:
+    clip, known = tmp_path / "clip", tmp_path / "Image-04-FPS" / "clip"
+    for folder in (clip, known):
+        for i in range(10):
+            write_image(folder / f"{i}.png", (8, 8))
+    with pytest.raises(DataError, match="clip is a folder of frames, and how many make a second"):
+        Video().decode(clip, 0.0, 2.0)
+    with pytest.raises(DataError, match="no picture after 3 s: 10 frames, 4 in a second, are 2.5"):
+        Video().decode(known, 3.0, 4.0)
+
+
 def test_what_is_damaged_is_refused_by_name(tmp_path: Path, films: dict[str, Path]) -> None:
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(films["mp4"].read_bytes()[:4000])  # its index, at the end, is gone

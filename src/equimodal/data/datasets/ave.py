@@ -140,7 +140,8 @@ def load(
         modalities: of audio, video.
         unique: of a video that is listed more than once: first (its first row, as PMR and IBML), last (the label of its
             last, as OGM-GE), or segments (all rows, each a sample).
-        cut: to the annotated seconds, as PMR does; IBML trains on whole clips.
+        cut: to the annotated seconds, as PMR does; IBML trains on whole clips. Frames of whole clips must lie below a folder
+            that says how many make a second, such as ``Image-01-FPS``.
         audio: the input: pmr, ogm_ge, fbank, ibml, infobridge or vggsound; of pmr and infobridge ten seconds.
         frames: of a clip that are seen.
         size: of a frame, pixels of a side.

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ...errors import ConfigError, DataError
 from ..about import About, Source
-from ..arrays import choose
+from ..arrays import choose, divisor
 from ..media.augment import flip
 from ..media.files import locate
 from ..media.image import open_image
@@ -143,7 +143,8 @@ def standardised(path: Path, genes: Table, train: Sequence[str]) -> dict[str, ND
     there = np.maximum((~np.isnan(filled)).sum(0), 1)
     mean = np.nansum(filled, 0) / there
     deviation = np.sqrt(np.nansum((filled - mean) ** 2, 0) / there)
-    scaled = np.nan_to_num((values - mean) / np.where(deviation > 0, deviation, 1))
+    largest = np.abs(np.nan_to_num(known)).max(0)
+    scaled = np.nan_to_num((values - mean) / divisor(deviation, largest))
     return {p: row.astype(np.float32) for p, row in zip(patients, scaled, strict=True)}
 
 

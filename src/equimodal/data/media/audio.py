@@ -20,7 +20,7 @@ from ...errors import ConfigError, DataError
 from . import spectra
 from .augment import resize, window
 from .container import opened, refuse_cut
-from .reader import Reader, needs, require
+from .reader import Reader, check_span, needs, require
 
 __all__ = ["PRESETS", "SOUND_SUFFIXES", "Audio", "waveform"]
 
@@ -77,6 +77,30 @@ class Audio(Reader):
         if self.seconds is None and self.form not in ("waveform", "fbank"):
             raise ConfigError(
                 f"form={self.form!r} needs seconds: spectrograms of a batch have one length."
+            )
+        self._check_spectrogram()
+
+    def _check_spectrogram(self) -> None:
+        """Refuse options by which no spectrogram can be made."""
+        least = {"window": 2, "hop": 1, "bands": 1, "frames": 0}
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise ConfigError(
+                    f"{name} must be at least {smallest}; here {getattr(self, name)}."
+                )
+        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
+            raise ConfigError(f"size must be two numbers of pixels above 0; here {self.size}.")
+        if self.form == "fbank" and self.rate < 100:
+            raise ConfigError(
+                f"form='fbank' has a frame every 10 ms and needs a rate of at least 100; here {self.rate}."
+            )
+        mirrored = self.window // 2 + 1  # the ends are filled with what lies before them
+        samples = {"stft": mirrored, "logmel": mirrored, "density": self.window}.get(self.form, 1)
+        length = samples if self.seconds is None else round(self.seconds * self.rate)
+        if length < samples:
+            raise ConfigError(
+                f"seconds={self.seconds} at rate={self.rate} are {length} samples; form={self.form!r} with "
+                f"window={self.window} needs at least {samples}."
             )
 
     @property
@@ -170,10 +194,12 @@ def waveform(
         start, stop: seconds that are read; None: to the end.
 
     Raises:
-        DataError: the file is missing, damaged or cut off, has no sound, or a value that is not finite.
+        DataError: the file is missing, damaged or cut off, has no sound, or a value that is not finite; or the start is
+            below 0 or not before the stop.
         ConfigError: a package of the extra `media` is not installed.
     """
     require(path)
+    check_span(path, start, stop)
     sounds = path.suffix.lower() in SOUND_SUFFIXES
     samples, own = _recording(path) if sounds else _of_video(path)
     samples = samples[round(start * own) : None if stop is None else round(stop * own)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ...errors import ConfigError, DataError
 
-__all__ = ["Reader", "needs", "require"]
+__all__ = ["Reader", "check_span", "needs", "require"]
 
 LFS = b"version https://git-lfs"
 
@@ -100,4 +101,21 @@ def require(path: Path) -> None:
     if head == LFS:
         raise DataError(
             f"{path} is a git-LFS pointer, not the file itself; run `git lfs pull` where it came from."
+        )
+
+
+def check_span(path: Path, start: float, stop: float | None) -> None:
+    """Refuse a part of a file that begins before the file, or ends before it begins.
+
+    Args:
+        path: the file.
+        start, stop: seconds; None: to the end.
+
+    Raises:
+        DataError: naming the file and both.
+    """
+    if not 0 <= start < (math.inf if stop is None else stop):
+        to = "its end" if stop is None else f"{stop:g} s"
+        raise DataError(
+            f"{path} cannot be read from {start:g} s to {to}: the start must be at least 0, and the stop after it."
         )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import ConfigError, DataError
-from ..arrays import resample
+from ..arrays import divisor, resample
 from .reader import Reader, require
 
 __all__ = ["SEQUENCE_SUFFIXES", "Sequence", "read_sequence"]
@@ -56,24 +56,27 @@ class Sequence(Reader):
         return ("sequence", self.variable)
 
     def decode(self, path: Path) -> Tensor:
-        """[T, channels], float32, as it stands in the file."""
+        """[T, channels], float64, as it stands in the file: float32 would not keep how a channel of times moves."""
         values = read_sequence(path, self.variable)
         if self.channels and values.shape[1] != self.channels:
             raise DataError(f"{path} has {values.shape[1]} channels; it must be {self.channels}.")
-        return torch.from_numpy(values.astype(np.float32))
+        return torch.from_numpy(values)
 
     def finish(self, stored: Tensor, rng: np.random.Generator | None = None) -> Tensor:
-        values = stored[: self.limit] if self.limit else stored
+        values = (stored[: self.limit] if self.limit else stored).double()
         if self.steps:
-            values = torch.from_numpy(resample(values.numpy(), self.steps).astype(np.float32))
-        if not self.mean:
-            return values
-        return (values - torch.tensor(self.mean)) / torch.tensor(self.deviation)
+            values = torch.from_numpy(resample(values.numpy(), self.steps))
+        if self.mean:
+            mean, deviation = torch.tensor((self.mean, self.deviation), dtype=torch.float64)
+            values = (values - mean) / deviation
+        return values.float()
 
     def fitted(self, stored: Iterable[Tensor]) -> Self:
         """With the number of channels, and mean and deviation over all steps of the given sequences of train."""
-        total, square, count = 0.0, 0.0, 0
-        channels = self.channels
+        channels, count = self.channels, 0
+        mean: Any = 0.0
+        squares: Any = 0.0  # of what is apart from the mean
+        largest: Any = 0.0
         for one in stored:
             values: Any = one.double().numpy()
             channels = channels or values.shape[1]
@@ -81,14 +84,15 @@ class Sequence(Reader):
                 raise DataError(
                     f"Sequences must have equally many channels: here {values.shape[1]} and {channels}."
                 )
-            total, square = total + values.sum(0), square + (values**2).sum(0)
+            # T. F. Chan et al., 1979: sums of squares would lose what moves beside a large mean.
+            here = values.mean(0)
             count += len(values)
-        mean = np.asarray(total) / count
-        deviation = np.sqrt(np.maximum(np.asarray(square) / count - mean**2, 0))
-        flat = deviation <= 1e-7 * np.maximum(
-            1, np.abs(mean)
-        )  # a channel that does not move stays 0
-        deviation = np.where(flat, 1, deviation)
+            share = len(values) / count
+            squares = squares + ((values - here) ** 2).sum(0)
+            squares = squares + (here - mean) ** 2 * share * (count - len(values))
+            mean = mean + (here - mean) * share
+            largest = np.maximum(largest, np.abs(values).max(0))
+        deviation = divisor(np.sqrt(squares / count), largest)
         return replace(
             self, channels=channels, mean=tuple(mean.tolist()), deviation=tuple(deviation.tolist())
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import DataError
-from ..arrays import choose
+from ..arrays import choose, divisor
 
 __all__ = ["Category", "Number", "Table"]
 
@@ -25,7 +25,7 @@ class Number:
 
     Attributes:
         name: of the column.
-        mean, deviation: of the train rows that have a value.
+        mean, deviation: of the train rows that have a value; the deviation is 1 where all have the same.
         gaps: whether a train row has none: a second entry then marks gaps with 1.
     """
 
@@ -40,8 +40,8 @@ class Number:
         known = values[~np.isnan(values)]
         if not len(known):
             raise DataError(f"The column {name!r} has no value in train; leave it out.")
-        deviation = float(known.std())
-        return cls(name, float(known.mean()), deviation or 1.0, len(known) < len(values))
+        deviation = float(divisor(known.std(), np.abs(known).max()))
+        return cls(name, float(known.mean()), deviation, len(known) < len(values))
 
     @property
     def width(self) -> int:

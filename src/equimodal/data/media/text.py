@@ -34,11 +34,13 @@ class Text(Reader):
         vectors: a file of word vectors in the format of GloVe; words that it lacks are the zero vector.
         tokenizer: a pretrained tokenizer: a `tokenizer.json`, or the folder that holds it. Its special tokens are added.
         words: the vocabulary, as `vocabulary` makes it: id 0 is padding, 1 an unknown word, 2 the first of these.
-        limit: longest sequence, cut at the end; 0: no limit.
+        limit: longest sequence, with the special tokens of a tokenizer; cut at the end, but for those; 0: no limit, or that
+            which the tokenizer has of its own.
         clean: tweet: without RT, #, and everything from a link to the end of its line; none.
 
     Raises:
-        ConfigError: none or several of the three are given.
+        ConfigError: none or several of the three are given, or the limit is below 0; when a text is read, that the limit
+            has no room for the special tokens.
     """
 
     costly: ClassVar[bool] = False
@@ -56,6 +58,8 @@ class Text(Reader):
                 f"Text is read by one of vectors (a file of word vectors), tokenizer (a tokenizer.json) and words (a "
                 f"vocabulary); here {' and '.join(given) or 'none'}."
             )
+        if self.limit < 0:
+            raise ConfigError(f"limit must be at least 0; here {self.limit}.")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -77,11 +81,10 @@ class Text(Reader):
         """The tokens of a text."""
         if self.clean == "tweet":
             text = clean_tweet(text)
-        limit = self.limit or None
         if self.tokenizer:
-            ids = _tokenizer(self.tokenizer).encode(text).ids[:limit]
+            ids = _tokenizer(self.tokenizer, self.limit).encode(text).ids
             return torch.tensor(ids or [PADDING], dtype=torch.long)
-        words = words_of(text)[:limit]
+        words = words_of(text)[: self.limit or None]
         if self.vectors:
             known = open_vectors(Path(self.vectors))
             return torch.from_numpy(known.of(words or [""]))
@@ -134,7 +137,7 @@ def _places(words: tuple[str, ...]) -> dict[str, int]:
 
 
 @functools.lru_cache(maxsize=4)
-def _tokenizer(where: str) -> Any:
+def _tokenizer(where: str, limit: int) -> Any:
     tokenizers = needs("tokenizers", "Reading text by a tokenizer", extra="text")
     path = Path(where)
     file = path / "tokenizer.json" if path.is_dir() else path
@@ -147,4 +150,11 @@ def _tokenizer(where: str) -> Any:
     except Exception as error:  # the package raises its plain Exception
         raise DataError(f"{file} is not a tokenizer of the tokenizers package ({error}).") from None
     made.no_padding()
+    if limit:
+        special = made.num_special_tokens_to_add(False)
+        if limit <= special:
+            raise ConfigError(
+                f"limit must be above {special}, the special tokens of {file}; here {limit}."
+            )
+        made.enable_truncation(limit)
     return made

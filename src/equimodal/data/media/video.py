@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from torch import Tensor
 from ...errors import ConfigError, DataError
 from .container import opened, refuse_cut
 from .image import IMAGE_SUFFIXES, Crop, check_look, kept, look, open_image
-from .reader import Reader
+from .reader import Reader, check_span
 
 __all__ = ["VIDEO_SUFFIXES", "Video", "choose", "frame_times", "frames_at", "natural"]
 
 VIDEO_SUFFIXES = (".mp4", ".flv", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg")
+RATE = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)[-_ ]?fps\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Video(Reader):
     """Frames of a video, or of a folder of images, as [frames, 3, size, size], normalised as images are.
 
     One frame per second is kept, by time stamp. Of those, `frames` are seen: one from each of as many equal stretches of
-    the clip, at random inside it in training, its middle in validation and test.
+    the clip, at random inside it in training, its middle in validation and test. All images of a folder are kept; a part of
+    it can be cut out where a folder above it, such as ``Image-01-FPS``, says how many make a second.
 
     Args:
         frames: how many are seen.
@@ -77,10 +80,16 @@ class Video(Reader):
         return self.minimum or self.frames
 
     def decode(self, path: Path, start: float = 0.0, stop: float | None = None) -> Tensor:
-        """[kept frames, 3, H, W], bytes; `start` and `stop` in seconds cut out a part of a video."""
+        """[kept frames, 3, H, W], bytes; `start` and `stop` in seconds cut out a part.
+
+        Raises:
+            DataError: the file cannot be read, or is shorter; the start is below 0 or not before the stop; or a part is asked
+                for of a folder that is under none whose name says the frames per second.
+        """
+        check_span(path, start, stop)
         side = kept(self.size, self.keep)
         if path.is_dir():
-            return _folder(path, side)
+            return _folder(path, start, stop, side)
         fps = self.fps if self.rule == "fps" else None
         return _decode(path, fps, self._least, start, stop, side)
 
@@ -113,15 +122,45 @@ def natural(path: Path) -> tuple[object, ...]:
     return tuple((int(t), "") if t.isdigit() else (-1, t) for t in re.split(r"(\d+)", path.name))
 
 
-def _folder(path: Path, side: int | None) -> Tensor:
+def _folder(path: Path, start: float, stop: float | None, side: int | None) -> Tensor:
     files = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
     if not files:
         raise DataError(f"{path} has no images; it should hold the frames of a clip.")
-    frames = [open_image(file, 3, side) for file in sorted(files, key=natural)]
-    for file, frame in zip(sorted(files, key=natural), frames, strict=True):
+    files.sort(key=natural)
+    if start or stop is not None:
+        files = _part(path, files, start, stop)
+    frames = [open_image(file, 3, side) for file in files]
+    for file, frame in zip(files, frames, strict=True):
         if frame.shape != frames[0].shape:
             raise DataError(f"{file} has another size than the first frame of its clip.")
     return torch.stack(frames)
+
+
+def _part(path: Path, files: list[Path], start: float, stop: float | None) -> list[Path]:
+    """The frames that are shown between two times."""
+    fps = _rate(path)
+    if fps is None:
+        raise DataError(
+            f"{path} is a folder of frames, and how many make a second is not known, so that no part of it can be cut out: "
+            "say it in the name of a folder above it, such as Image-01-FPS, or use whole clips."
+        )
+    first = math.floor(start * fps + 1e-6)  # that is still shown at the start
+    part = files[first : None if stop is None else math.ceil(stop * fps - 1e-6)]
+    if not part:
+        raise DataError(
+            f"{path} has no picture after {start:g} s: {len(files)} frames, {fps:g} in a second, are "
+            f"{len(files) / fps:.1f} s long."
+        )
+    return part
+
+
+def _rate(path: Path) -> float | None:
+    """Frames per second, by the name of the nearest folder that says it."""
+    for folder in (path, *path.parents):
+        match = RATE.search(folder.name)
+        if match and float(match[1]):
+            return float(match[1])
+    return None
 
 
 def frames_at(path: Path, times: Sequence[float], side: int | None = None) -> Tensor:
