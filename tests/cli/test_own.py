@@ -222,6 +222,7 @@ def test_pictures_and_sounds_of_one_name_are_one_sample(
             "nowhere.toml does not exist; 'equimodal data init' writes one",
         ),
         (["data", "check", "nowhere.toml"], "nowhere.toml does not exist"),
+        (["train", "pets"], "pets is a folder: 'equimodal data init pets' writes a TOML"),
         (["train", "digits3d", "--skip-unreadable"], "digits3d has no files to be skipped"),
     ],
 )

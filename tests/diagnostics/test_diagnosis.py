@@ -212,6 +212,22 @@ def test_loaders_that_shuffle_are_read_once() -> None:
     assert still.robustness is not None and moved.robustness is not None
 
 
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ([0, 3], "whole numbers from 0 to 2, .* 0 to 3"),
+        ([-1, 0], "whole numbers from 0 to 2, .* -1 to 0"),
+        ([[0], [1]], r"shape \(2, 1\)"),
+        ([0.5, 1.0], "float64"),
+        (["a", "b"], "here they are no numbers"),
+    ],
+)
+def test_targets_that_are_no_classes(target: list[object], said: str) -> None:
+    pairs = [({"a": np.eye(3)[:2]}, np.array(target))]
+    with pytest.raises(DataError, match=said):
+        equimodal.diagnose(lambda x: x["a"], pairs)
+
+
 def test_few_samples_and_no_skill_are_no_verdict() -> None:
     few = equimodal.diagnose(model(1.0, 1.0), [sample((0.8, 0.4), 20, 8)])
     assert [s.text for s in few.verdict] == [

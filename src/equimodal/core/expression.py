@@ -192,7 +192,7 @@ def call(make: Callable[..., Any], name: str, /, *args: Any, **options: Any) -> 
         return make(*args, **options)
     except EquimodalError:
         raise
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
         said = ", ".join([*map(repr, args), *(f"{o}={value!r}" for o, value in options.items())])
         raise ExpressionError(f"{name}({said}) cannot be built: {error}.") from error
 

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..errors import DataError
 from .coalitions import Plan
 from .spread import Spread
 
@@ -60,6 +61,15 @@ class Answers:
         return len(self.target)
 
 
+def _refuse_no_class(target: Tensor, classes: int) -> None:
+    whole = not target.is_floating_point() and not target.is_complex() and target.ndim == 1
+    if not whole or bool((target < 0).any() | (target >= classes).any()):
+        raise DataError(
+            f"Targets must be class ids [B], whole numbers from 0 to {classes - 1}, for logits of {classes} classes; here "
+            f"{target.dtype} of shape {tuple(target.shape)}{f', {target.min()} to {target.max()}' if whole else ''}."
+        )
+
+
 class Collector:
     """Gathers the answers of batches; a row of logits is reduced to what is asked of it at once."""
 
@@ -76,8 +86,9 @@ class Collector:
 
     def add(self, logits: Tensor, target: Tensor) -> None:
         """Logits [S, B, C] of the coalitions, targets [B]."""
-        logits, target = logits.detach().double().cpu(), target.long().cpu()
         self.classes = logits.shape[2]
+        _refuse_no_class(target, self.classes)
+        logits, target = logits.detach().double().cpu(), target.long().cpu()
         there = target[None, :, None].expand(len(logits), -1, 1)
         log_p = logits.log_softmax(2).gather(2, there).squeeze(2)
         self.correct.append(right(logits, target).T)

@@ -47,6 +47,16 @@ def groups(modalities: Sequence[str] | Groups | None, first: Inputs) -> dict[str
     return found
 
 
+def _labels(target: Any) -> Tensor:
+    """[B]: class ids, on the CPU."""
+    try:
+        return torch.as_tensor(target if isinstance(target, Tensor) else np.asarray(target)).cpu()
+    except TypeError:
+        raise DataError(
+            "Targets must be class ids, whole numbers from 0 on; here they are no numbers."
+        ) from None
+
+
 @torch.no_grad()
 def ask(
     model: Callable[[dict[str, Any]], Any],
@@ -70,7 +80,7 @@ def ask(
     mode = evaluating(model) if isinstance(model, nn.Module) else contextlib.nullcontext()
     with mode:
         for inputs, target in batches:
-            labels = torch.as_tensor(np.asarray(target))
+            labels = _labels(target)
             here = slice(start, start + len(labels))
             start += len(labels)
             blank = {
@@ -117,7 +127,7 @@ def shake(
     mode = evaluating(model) if isinstance(model, nn.Module) else contextlib.nullcontext()
     with mode:
         for inputs, target in batches:
-            labels = torch.as_tensor(np.asarray(target))
+            labels = _labels(target)
             count = len(labels)
             every = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + count)]
             here = every - start

@@ -106,6 +106,11 @@ def load_data(settings: Settings, learned: Mapping[str, Mapping[str, Any]] | Non
     """
     if settings.data.endswith(".toml"):
         data = _own(settings, learned)
+    elif settings.data not in registry.names() and Path(settings.data).exists():
+        raise ConfigError(
+            f"{settings.data} is a {'folder' if Path(settings.data).is_dir() else 'table'}: "
+            f"'equimodal data init {settings.data}' writes a TOML that says what is in it; then train on that."
+        )
     else:
         known = {name: functools.partial(_load, settings, name) for name in registry.names()}
         data = build(settings.data, known, "data set", Splits)
