@@ -40,6 +40,7 @@ def test_cnn_of_other_widths() -> None:
     [
         (lambda: CNN(widths=(8, 16), kernels=(5,)), "one kernel for each of its widths"),
         (lambda: CNN(width=0), "cnn needs width of at least 1, not 0"),
+        (lambda: CNN(widths=(8, 0, 8)), "cnn needs widths of at least 1, not 0"),
     ],
 )
 def test_options_that_cannot_be_built_are_refused(build, sentence: str) -> None:  # type: ignore[no-untyped-def]

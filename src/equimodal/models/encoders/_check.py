@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor
 
@@ -36,15 +36,16 @@ def tensor(
     raise DataError(f"{encoder} reads {shape}, but the input has shape {list(value.shape)}.")
 
 
-def positive(encoder: str, **options: int) -> None:
-    """Refuse the options that are not positive integers.
+def positive(encoder: str, **options: int | Sequence[int]) -> None:
+    """Refuse the options that are not positive integers, or that hold one that is not.
 
     Raises:
         ConfigError: naming the encoder and the option.
     """
     for name, value in options.items():
-        if value < 1:
-            raise ConfigError(f"{encoder} needs {name} of at least 1, not {value}.")
+        for size in [value] if isinstance(value, int) else value:
+            if size < 1:
+                raise ConfigError(f"{encoder} needs {name} of at least 1, not {size}.")
 
 
 def one_of(encoder: str, name: str, value: object, known: Collection[str]) -> None:

@@ -50,7 +50,7 @@ class PointNet(nn.Module):
         self, width: int = 64, widths: Sequence[int] = (64, 128), channels: int = 3
     ) -> None:
         super().__init__()
-        positive("pointnet", width=width, channels=channels)
+        positive("pointnet", width=width, widths=widths, channels=channels)
         if not widths:
             raise ConfigError("pointnet needs at least one layer in widths.")
         self.channels, self.width = channels, width
@@ -173,7 +173,7 @@ class DGCNN(nn.Module):
     ) -> None:
         super().__init__()
         point = width if point is None else point
-        positive("dgcnn", width=width, k=k, channels=channels, point=point)
+        positive("dgcnn", width=width, k=k, widths=widths, channels=channels, point=point)
         if not widths:
             raise ConfigError("dgcnn needs at least one layer in widths.")
         self.channels, self.width, self.k = channels, width, k

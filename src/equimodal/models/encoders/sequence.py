@@ -46,7 +46,7 @@ class Conv1d(nn.Module):
         self, channels: int, width: int = 64, hidden: int = 64, kernels: Sequence[int] = (5, 3, 3)
     ) -> None:
         super().__init__()
-        positive("conv1d", channels=channels, width=width, hidden=hidden)
+        positive("conv1d", channels=channels, width=width, hidden=hidden, kernels=kernels)
         if not kernels or any(k % 2 == 0 for k in kernels):  # padding must be symmetric
             raise ConfigError(f"conv1d needs odd kernels, not {tuple(kernels)}.")
         self.channels, self.width = channels, width

@@ -33,7 +33,7 @@ class MLP(nn.Module):
 
     def __init__(self, inputs: int, hidden: Sequence[int] = (128,), width: int = 64) -> None:
         super().__init__()
-        positive("mlp", inputs=inputs, width=width)
+        positive("mlp", inputs=inputs, hidden=hidden, width=width)
         self.inputs, self.width = inputs, width
         layers: list[nn.Module] = []
         for before, after in pairwise([inputs, *hidden, width]):
@@ -77,7 +77,7 @@ class SNN(nn.Module):
         dropout: float = 0.25,
     ) -> None:
         super().__init__()
-        positive("snn", inputs=inputs, width=width)
+        positive("snn", inputs=inputs, hidden=hidden, width=width)
         self.inputs, self.width = inputs, width
         layers: list[nn.Module] = []
         for before, after in pairwise([inputs, *hidden, width]):
@@ -124,7 +124,7 @@ class Table(nn.Module):
         width: int = 64,
     ) -> None:
         super().__init__()
-        positive("table", embedding=embedding, width=width)
+        positive("table", embedding=embedding, hidden=hidden, width=width)
         if numbers < 0 or any(count < 1 for count in categories) or numbers + len(categories) < 1:
             raise ConfigError(
                 f"table needs columns, and at least one category in each that has any; here numbers={numbers}, "

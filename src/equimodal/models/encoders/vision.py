@@ -50,7 +50,7 @@ class CNN(nn.Module):
             raise ConfigError(
                 f"cnn needs one kernel for each of its widths, not {len(kernels)} for {len(widths)}."
             )
-        positive("cnn", channels=channels, width=width)
+        positive("cnn", channels=channels, widths=widths, kernels=kernels, width=width)
         self.channels, self.width = channels, width
         layers: list[nn.Module] = []
         for (before, after), kernel in zip(pairwise([channels, *widths]), kernels, strict=True):
