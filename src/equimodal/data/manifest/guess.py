@@ -39,7 +39,7 @@ GROUPS = (
 SPLITS = ("split", "set", "subset", "partition", "part")
 IDS = ("id", "uid", "uuid", "index", "key", "name", "sample")
 MOST_CLASSES, MOST_CATEGORIES = 1000, 50
-SIZE_SAID = "pixels of a side; 224 sees more and costs 12 times as much"
+SIZE_SAID = "pixels of a side; 224 sees more, at the cost of its pixels"
 FLIP_SAID = "mirrored in half of the looks of training; false if left and right differ"
 
 # A .txt is a text and a .npy a sequence; both suffixes are used for point clouds too, which the user then says.
