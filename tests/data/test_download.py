@@ -6,11 +6,14 @@ import gzip
 import hashlib
 import io
 import re
+import ssl
 import tarfile
 import threading
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,7 +118,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_stopped(
     server.breaks = [200_000]
     with pytest.raises(DataError, match=r"broke off after 200000 of .* 200000 bytes are kept"):
         download.get("toy", tmp_path, sources=one(server), attempts=1)
-    assert left(tmp_path) == {"toy/a.gz.download.part"}
+    assert [path.stat().st_size for path in tmp_path.rglob("*.part")] == [200_000]
     server.breaks = [100_000]  # breaks off again, and is taken up within the same call
     download.get("toy", tmp_path, sources=one(server), attempts=2)
     assert server.asked == [None, "bytes=200000-", "bytes=300000-"]
@@ -134,10 +137,14 @@ def test_what_was_downloaded_whole_but_not_yet_named_is_used(
     server: Server, tmp_path: Path
 ) -> None:
     server.files["a.gz"] = PACKED
-    (tmp_path / "toy").mkdir()
-    (tmp_path / "toy/a.gz.download.part").write_bytes(PACKED)
+    server.breaks = [200_000]
+    with pytest.raises(DataError):
+        download.get("toy", tmp_path, sources=one(server), attempts=1)
+    (part,) = tmp_path.rglob("*.part")
+    part.write_bytes(PACKED)
     download.get("toy", tmp_path, sources=one(server))
     assert left(tmp_path) == {"toy/a.gz"}
+    assert server.asked[-1] == f"bytes={len(PACKED)}-"
 
 
 @pytest.mark.parametrize(
@@ -159,6 +166,44 @@ def test_the_next_address_is_tried(server: Server, tmp_path: Path) -> None:
     assert left(tmp_path) == {"a.gz"}
     with pytest.raises(DataError, match="Not Found"):
         download.get("toy", tmp_path, sources=one(server))
+
+
+@pytest.mark.parametrize("first", ["breaks off", "altered"])
+def test_another_address_does_not_go_on_where_the_first_stopped(
+    server: Server, tmp_path: Path, first: str
+) -> None:
+    """Mirrors compress differently: the same contents are other bytes."""
+    server.files |= {"a.gz": PACKED[:-9] + b"?" * 9, "b.gz": gzip.compress(CONTENT, 1, mtime=9)}
+    server.breaks = [200_000] if first == "breaks off" else []
+    urls = (server.url("a.gz"), server.url("b.gz"))
+    sources = {"toy": (Download(urls, "a.gz", sha256(CONTENT)),)}
+    download.get("toy", tmp_path, sources=sources, attempts=1)
+    assert server.asked == [None, None]
+    assert (tmp_path / "a.gz").read_bytes() == server.files["b.gz"]
+    assert left(tmp_path) == {"a.gz"}
+
+
+def test_what_breaks_off_within_encryption_is_no_full_disk(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["a.gz"] = PACKED
+    urlopen, broken = urllib.request.urlopen, []
+
+    def breaking(*args: Any, **options: Any) -> Any:
+        response = urlopen(*args, **options)
+        if not broken:
+            response.read = lambda size: broken.append(size) or _fails()
+        return response
+
+    monkeypatch.setattr(urllib.request, "urlopen", breaking)
+    with pytest.raises(DataError, match=r"a.gz: the connection broke off \(.*record layer"):
+        download.get("toy", tmp_path, sources=one(server), attempts=1)
+    download.get("toy", tmp_path, sources=one(server), attempts=1)
+    assert left(tmp_path) == {"toy/a.gz"}
+
+
+def _fails() -> None:
+    raise ssl.SSLError(1, "record layer failure")
 
 
 def archive(extra: str | None = None) -> bytes:

@@ -47,12 +47,16 @@ class _AlteredError(Exception):
     """What was downloaded is not what was published."""
 
 
+class _BrokenError(Exception):
+    """A server cannot be reached, refuses, or the connection broke off."""
+
+
 @dataclass(frozen=True)
 class Download:
     """One gzip file.
 
     Attributes:
-        urls: where it is published; the next is tried when one cannot be reached.
+        urls: where it is published; the next is tried when one cannot be reached, or serves something else.
         path: where it goes, under the data folder.
         sha256: of the decompressed bytes, since mirrors compress differently.
     """
@@ -81,7 +85,7 @@ class Archive:
     """A tar archive of which one folder is kept.
 
     Attributes:
-        urls: where it is published; the next is tried when one cannot be reached.
+        urls: where it is published; the next is tried when one cannot be reached, or serves something else.
         path: the folder that its files go to, under the data folder.
         member: the folder in the archive, below its top.
         suffix: of the files that are kept.
@@ -192,39 +196,47 @@ def get(
 
 
 def _get_one(source: Download | Archive, root: Path, progress: Progress, attempts: int) -> None:
-    part = root / f"{source.path}.download.part"
-    part.parent.mkdir(parents=True, exist_ok=True)
-    url = _fetch(source.urls, part, progress, attempts)
-    try:
-        source.install(part, root)
-    except _AlteredError as error:
-        part.unlink()
-        raise DataError(
-            f"{url} has been altered or damaged ({error}); nothing of it was kept: try again or report it."
-        ) from error
+    """From the first address that serves all of it as it was published."""
+    final = root / source.path
+    final.parent.mkdir(parents=True, exist_ok=True)
+    parts = {url: _part(final, url) for url in source.urls}
+    reasons = []
+    for url, part in parts.items():
+        try:
+            _fetch(url, part, final.name, progress, attempts)
+            source.install(part, root)
+        except _BrokenError as error:
+            reasons.append(f"{url}: {error}")
+        except _AlteredError as error:
+            part.unlink()
+            reasons.append(f"{url} has been altered or damaged ({error})")
+        else:
+            for other in parts.values():
+                other.unlink(missing_ok=True)
+            return
+    have = sum(part.stat().st_size for part in parts.values() if part.exists())
+    kept = f"{have} bytes are kept, and the same command goes on from there"
+    raise DataError(
+        f"{'; '.join(reasons)}; {kept if have else 'nothing was kept: try again or report it'}."
+    )
 
 
-def _fetch(urls: Sequence[str], part: Path, progress: Progress, attempts: int) -> str:
-    """Downloads from the first address that serves it all; returns that address."""
-    reason = ""
-    for url in urls:
-        for _ in range(attempts):
-            try:
-                _transfer(url, part, progress)
-            except (
-                urllib.error.URLError,
-                http.client.HTTPException,
-                ConnectionError,
-                TimeoutError,
-            ) as error:
-                reason = f"{url}: {getattr(error, 'reason', None) or error}"
-            else:
-                return url
-    have = part.stat().st_size if part.exists() else 0
-    raise DataError(f"{reason}; {have} bytes are kept, and the same command goes on from there.")
+def _part(final: Path, url: str) -> Path:
+    """Where a download is kept until it is whole: mirrors compress differently, so that one cannot go on from another."""
+    return final.with_name(f"{final.name}.{sha256_of([url])[:8]}.download.part")
 
 
-def _transfer(url: str, part: Path, progress: Progress) -> None:
+def _fetch(url: str, part: Path, name: str, progress: Progress, attempts: int) -> None:
+    """Downloads all that an address serves."""
+    for attempt in range(1, attempts + 1):
+        try:
+            return _transfer(url, part, name, progress)
+        except _BrokenError:
+            if attempt == attempts:
+                raise
+
+
+def _transfer(url: str, part: Path, name: str, progress: Progress) -> None:
     """Appends what is lacking, or starts anew where the server does not serve a part of a file."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
@@ -237,12 +249,14 @@ def _transfer(url: str, part: Path, progress: Progress) -> None:
             return
         if error.code == 416:
             part.unlink()
-            raise ConnectionError("the server has another file than before") from error
-        raise
+            raise _BrokenError("the server has another file than before") from error
+        raise _BrokenError(str(error.reason)) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenError(str(getattr(error, "reason", None) or error)) from error
     with response:
         goes_on = response.status == 206 and _starts_at(response.headers.get("Content-Range"), have)
         with part.open("ab" if goes_on else "wb") as file:
-            _copy(response, file, part.name.removesuffix(".download.part"), progress)
+            _copy(response, file, name, progress)
 
 
 def _starts_at(content_range: str | None, position: int) -> bool:
@@ -257,7 +271,7 @@ def _copy(
     done = file.tell()
     total = None if length is None else done + int(length)
     try:
-        while chunk := response.read(CHUNK):
+        while chunk := _read(response):
             file.write(chunk)
             done += len(chunk)
             progress(name, done, total)
@@ -265,7 +279,14 @@ def _copy(
         file.flush()
         os.fsync(file.fileno())
     if total is not None and done < total:
-        raise ConnectionError(f"the connection broke off after {done} of {total} bytes")
+        raise _BrokenError(f"the connection broke off after {done} of {total} bytes")
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    try:
+        return response.read(CHUNK)
+    except (OSError, http.client.HTTPException) as error:  # such as an ssl.SSLError
+        raise _BrokenError(f"the connection broke off ({error})") from error
 
 
 def _decompressed(path: Path) -> str:

@@ -36,12 +36,13 @@ def draft_folder(folder: Path) -> tuple[Draft, list[dict[str, str]]]:
     Raises:
         DataError: there are no media, or no folders that could be classes.
     """
-    media = list(_media(folder))
+    media = _media(folder)
     if not media:
         raise DataError(
             f"{folder} has neither a table (csv, parquet) nor media files; name a folder that has."
         )
     kinds = _modality_folder(media)
+    names = _names([medium.folders[0] if kinds else medium.kind for medium in media])
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     labels = set()
     spare = []  # of a sample that has such a file already
@@ -55,7 +56,7 @@ def draft_folder(folder: Path) -> tuple[Draft, list[dict[str, str]]]:
             )
         key = (medium.split, *inner, medium.path.stem)
         row = rows.setdefault(key, {"label": inner[0], "split": medium.split})
-        if row.setdefault(_plain(modality), medium.path.as_posix()) != medium.path.as_posix():
+        if row.setdefault(names[modality], medium.path.as_posix()) != medium.path.as_posix():
             spare.append(medium)
         labels.add(inner[0])
     if len(labels) < 2:
@@ -63,25 +64,42 @@ def draft_folder(folder: Path) -> tuple[Draft, list[dict[str, str]]]:
             f"{folder} has files in one folder only, {', '.join(labels)}; two classes are the least."
         )
     without = set(spare)
-    draft = _draft(folder, [m for m in media if m not in without], rows, kinds)
+    found: dict[str, list[Medium]] = {}
+    for medium in media:
+        if medium not in without:
+            name = names[medium.folders[0] if kinds else medium.kind]
+            found.setdefault(name, []).append(medium)
+    draft = _draft(folder, found, rows)
     if spare:
         said = f"{len(spare)} left out: another of the same kind and name lies beside each"
         draft.notes.append((spare[0].path.as_posix(), said))
     return draft, list(rows.values())
 
 
-def _media(folder: Path) -> Iterator[Medium]:
+def _media(folder: Path) -> list[Medium]:
+    paths = []
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if name[0] != ".")
-        for name in sorted(files):
-            kind = kind_of(name)
-            if not kind or name[0] == ".":
-                continue
-            path = Path(place, name).relative_to(folder)
-            parts = path.parts[:-1]
-            split = next((p for p in parts if p.lower() in (*PARTS, *SPELLINGS)), "")
-            rest = tuple(p for p in parts if p != split)
-            yield Medium(path, SPELLINGS.get(split.lower(), split.lower()), rest, kind)
+        paths += [Path(place, name).relative_to(folder) for name in sorted(files) if name[0] != "."]
+    paths = [path for path in paths if kind_of(path.name)]
+    return list(_sorted_out(paths, _depth_of_splits(paths)))
+
+
+def _depth_of_splits(paths: Sequence[Path]) -> int | None:
+    """How deep the folders lie that are all named as splits; a class may be called test, beside others that are not."""
+    depths = range(min((len(path.parts) - 1 for path in paths), default=0))
+    return next((i for i in depths if all(_is_split(path.parts[i]) for path in paths)), None)
+
+
+def _is_split(name: str) -> bool:
+    return name.lower() in (*PARTS, *SPELLINGS)
+
+
+def _sorted_out(paths: Sequence[Path], depth: int | None) -> Iterator[Medium]:
+    for path in paths:
+        folders = list(path.parts[:-1])
+        split = "" if depth is None else folders.pop(depth).lower()
+        yield Medium(path, SPELLINGS.get(split, split), tuple(folders), kind_of(path.name))
 
 
 def _modality_folder(media: Sequence[Medium]) -> bool:
@@ -95,6 +113,17 @@ def _modality_folder(media: Sequence[Medium]) -> bool:
     return bool(others) and all(len(first & other) * 2 > len(first) for other in others)
 
 
+def _names(modalities: Sequence[str]) -> dict[str, str]:
+    """For each modality a name of letters, digits and _ that no other has, nor another column of the manifest."""
+    names: dict[str, str] = {}
+    for modality in dict.fromkeys(modalities):
+        taken = {"label", "split", *names.values()}
+        plain = _plain(modality)
+        made = (plain, *(f"{plain}_{i}" for i in range(2, len(names) + 4)))
+        names[modality] = next(name for name in made if name not in taken)
+    return names
+
+
 def _plain(name: str) -> str:
     plain = "".join(c if c.isascii() and c.isalnum() else "_" for c in name.lower()).strip("_")
     return plain if plain and plain[0].isalpha() else f"m_{plain}"
@@ -102,9 +131,8 @@ def _plain(name: str) -> str:
 
 def _draft(
     folder: Path,
-    media: Sequence[Medium],
+    found: Mapping[str, Sequence[Medium]],
     rows: Mapping[tuple[str, ...], Mapping[str, str]],
-    kinds: bool,
 ) -> Draft:
     draft = Draft(MANIFEST, "label")
     labels = {row["label"] for row in rows.values()}
@@ -114,9 +142,9 @@ def _draft(
     if splits:
         draft.split = "split"
         draft.notes.append(("split", f"by folder: {', '.join(sorted(splits))}"))
-    found: dict[str, list[Medium]] = {}
-    for medium in media:
-        found.setdefault(_plain(medium.folders[0] if kinds else medium.kind), []).append(medium)
+    elif partly := sorted({row["label"] for row in rows.values() if _is_split(row["label"])}):
+        said = f"none: not all folders beside {' and '.join(partly)} are named as splits, so that all are classes"
+        draft.notes.append(("split", said))
     for name, files in found.items():
         kind = files[0].kind
         options = OPTIONS[kind]([folder / medium.path for medium in files[:OPENED]])

@@ -1,0 +1,82 @@
+"""What `data init` makes of a folder of media, whose names can be those of splits, classes or modalities, and of a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("PIL", reason="needs the extra media")
+
+from equimodal.data.manifest import load
+from equimodal.data.manifest.folder import draft_folder
+from equimodal.data.manifest.start import start
+from fixtures.media import write_image
+from fixtures.own import write_table
+
+
+def write(folder: Path, *places: str, count: int = 4) -> Path:
+    for place in places:
+        for i in range(count):
+            write_image(folder / place / f"{i}.png", (8, 8))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [
+        (("My photos", "my-photos"), ["my_photos", "my_photos_2"]),
+        (("a b", "a_b", "a-b"), ["a_b", "a_b_2", "a_b_3"]),
+        (("label", "photo"), ["label_2", "photo"]),
+        (("Split", "photo"), ["split_2", "photo"]),
+        (("x", "x 2", "x_2"), ["x", "x_2", "x_2_2"]),
+    ],
+)
+def test_folders_of_one_plain_name_are_modalities_of_their_own(
+    tmp_path: Path, folders: tuple[str, ...], names: list[str]
+) -> None:
+    write(tmp_path, *(f"{folder}/{label}" for folder in folders for label in ("cat", "dog")))
+    draft, rows = draft_folder(tmp_path)
+    assert sorted(m.name for m in draft.modalities) == sorted(names)
+    assert {row["label"] for row in rows} == {"cat", "dog"} and len(rows) == 8
+    assert all(len({row[name] for name in names}) == len(names) for row in rows)
+    assert not any("left out" in said for _, said in draft.notes)
+    start([tmp_path])
+    assert sorted(load(tmp_path / f"{tmp_path.name}.toml").modalities) == sorted(names)
+
+
+def test_a_class_may_have_the_name_of_a_split(tmp_path: Path) -> None:
+    draft, rows = draft_folder(write(tmp_path, "control", "test"))
+    assert {row["label"] for row in rows} == {"control", "test"} and not draft.split
+    said = "none: not all folders beside test are named as splits, so that all are classes"
+    assert ("split", said) in draft.notes
+
+
+@pytest.mark.parametrize("place", ["{part}/{label}", "{label}/{part}", "photos/{part}/{label}"])
+def test_folders_of_splits(tmp_path: Path, place: str) -> None:
+    places = [
+        place.format(part=part, label=label)
+        for part in ("Train", "valid", "test")
+        for label in ("cat", "dog")
+    ]
+    if place.startswith("photos"):
+        places += [name.replace("photos", "scans") for name in places]
+    draft, rows = draft_folder(write(tmp_path, *places))
+    assert draft.split == "split" and len(rows) == 24
+    assert {(row["split"], row["label"]) for row in rows} == {
+        (part, label) for part in ("train", "val", "test") for label in ("cat", "dog")
+    }
+
+
+@pytest.mark.parametrize("place", ["beside", "link", "within"])
+def test_files_outside_the_folder_of_their_table_are_allowed(tmp_path: Path, place: str) -> None:
+    folder = tmp_path / "table"
+    pictures = folder / "photos" if place == "within" else tmp_path / "photos"
+    for i in range(12):
+        write_image(pictures / f"{i}.png", (8, 8))
+    write_table(folder / "t.csv", [{"file": f"{i}.png", "label": "ab"[i % 2]} for i in range(12)])
+    if place == "link":
+        (folder / "photos").symlink_to(pictures)
+    start([folder / "t.csv"] if place != "beside" else [folder / "t.csv", pictures])
+    assert load(folder / "t.toml").train.fetch([0]).mask("image").all()
+    assert ("allow_outside = true" in (folder / "t.toml").read_text()) == (place != "within")
