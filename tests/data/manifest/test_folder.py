@@ -11,7 +11,8 @@ pytest.importorskip("PIL", reason="needs the extra media")
 from equimodal.data.manifest import load
 from equimodal.data.manifest.folder import draft_folder
 from equimodal.data.manifest.start import start
-from fixtures.media import write_image
+from equimodal.errors import DataError
+from fixtures.media import write_image, write_wav
 from fixtures.own import write_table
 
 
@@ -43,6 +44,16 @@ def test_folders_of_one_plain_name_are_modalities_of_their_own(
     assert not any("left out" in said for _, said in draft.notes)
     start([tmp_path])
     assert sorted(load(tmp_path / f"{tmp_path.name}.toml").modalities) == sorted(names)
+
+
+def test_files_of_two_kinds_that_share_no_name_are_no_samples(tmp_path: Path) -> None:
+    """Else the folders of the modalities would be taken for classes."""
+    write(tmp_path, "image/cat", "image/dog")
+    for i in range(4):
+        for label in ("cat", "dog"):
+            write_wav(tmp_path / "sound" / label / f"call{i}.wav", 0.1)
+    with pytest.raises(DataError, match="has audio and image, but no file of one has the name"):
+        draft_folder(tmp_path)
 
 
 def test_a_class_may_have_the_name_of_a_split(tmp_path: Path) -> None:

@@ -63,6 +63,12 @@ def draft_folder(folder: Path) -> tuple[Draft, list[dict[str, str]]]:
         raise DataError(
             f"{folder} has files in one folder only, {', '.join(labels)}; two classes are the least."
         )
+    there = {column for row in rows.values() for column in row} - {"label", "split"}
+    if len(there) > 1 and all(len(row) <= 3 for row in rows.values()):  # label, split and one more
+        raise DataError(
+            f"{folder} has {' and '.join(sorted(there))}, but no file of one has the name of a file of another, so that every "
+            "sample would have a single modality; name the files of a sample alike, or write a table."
+        )
     without = set(spare)
     found: dict[str, list[Medium]] = {}
     for medium in media:
