@@ -42,6 +42,12 @@ def test_seeds() -> None:
         ({"resplits": 3, "seeds": "0-2"}, "leave out 'seeds'"),
         ({"resplits": 3, "tune": 2}, "test samples of another"),
         ({"resplits": "3"}, "a whole number"),
+        ({"tune": "many"}, "'tune' must be a whole number"),
+        ({"tune": -3}, "'tune' must be a whole number"),
+        ({"fixed": "false"}, "'fixed' must be true or false"),
+        ({"settings": "x"}, "'settings' must be a table"),
+        ({"reference": 3}, "'reference' must be a text"),
+        ({"seeds": []}, "a seed at least"),
         ({"against": "infobridge.alpha"}, "two methods at least that differ in it"),
     ],
 )

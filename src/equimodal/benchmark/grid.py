@@ -137,11 +137,11 @@ class Grid:
                 models=_parts(values.get("models", ({"name": ""},)), "models", "head"),
                 seeds=tuple(range(resplits)) or seeds_of(values.get("seeds", "0-4")),
                 resplits=resplits > 0,
-                reference=values.get("reference"),
-                alone=bool(values.get("alone", True)),
-                fixed=bool(values.get("fixed", True)),
-                tune=int(values.get("tune", 0)),
-                settings=_checked(dict(values.get("settings", {})), "settings"),
+                reference=_text(values.get("reference"), "reference"),
+                alone=_switch(values.get("alone", True), "alone"),
+                fixed=_switch(values.get("fixed", True), "fixed"),
+                tune=_count(values.get("tune", 0), "tune"),
+                settings=_checked(_table(values.get("settings", {}), "settings"), "settings"),
                 title=str(values.get("title", "")),
                 figures=tuple(values.get("figures", ())),
                 against=values.get("against"),
@@ -169,6 +169,24 @@ def _count(value: object, what: str) -> int:
     return value
 
 
+def _switch(value: object, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"'{what}' must be true or false; here it is {value!r}.")
+    return value
+
+
+def _text(value: object, what: str) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f"'{what}' must be a text; here it is {value!r}.")
+    return value
+
+
+def _table(value: object, what: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"'{what}' must be a table of settings; here it is {value!r}.")
+    return dict(value)
+
+
 def seeds_of(value: object) -> tuple[int, ...]:
     """``"0-4"``, ``"0,3"``, 2 or [0, 1] as seeds.
 
@@ -184,6 +202,8 @@ def seeds_of(value: object) -> tuple[int, ...]:
         if span is None or int(span[2] or span[1]) < int(span[1]):
             raise ConfigError(f"Seeds are written like '0-4' or '0,1,7'; here {value!r}.")
         found += range(int(span[1]), int(span[2] or span[1]) + 1)
+    if not found:
+        raise ConfigError("There must be a seed at least: 'seeds' is empty.")
     return tuple(dict.fromkeys(found))
 
 
