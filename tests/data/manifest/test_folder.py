@@ -1,4 +1,4 @@
-"""What `data init` makes of a folder of media: whose names can be those of splits, classes or modalities."""
+"""What `data init` makes of a folder of media, whose names can be those of splits, classes or modalities, and of a table."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from equimodal.data.manifest import load
 from equimodal.data.manifest.folder import draft_folder
 from equimodal.data.manifest.start import start
 from fixtures.media import write_image
+from fixtures.own import write_table
 
 
 def write(folder: Path, *places: str, count: int = 4) -> Path:
@@ -65,3 +66,18 @@ def test_folders_of_splits(tmp_path: Path, place: str) -> None:
     assert {(row["split"], row["label"]) for row in rows} == {
         (part, label) for part in ("train", "val", "test") for label in ("cat", "dog")
     }
+
+
+@pytest.mark.parametrize("place", ["beside", "link", "within"])
+def test_files_outside_the_folder_of_their_table_are_allowed(tmp_path: Path, place: str) -> None:
+    folder = tmp_path / "table"
+    folder.mkdir()
+    pictures = folder / "photos" if place == "within" else tmp_path / "photos"
+    for i in range(12):
+        write_image(pictures / f"{i}.png", (8, 8))
+    write_table(folder / "t.csv", [{"file": f"{i}.png", "label": "ab"[i % 2]} for i in range(12)])
+    if place == "link":
+        (folder / "photos").symlink_to(pictures)
+    start([folder / "t.csv"] if place != "beside" else [folder / "t.csv", pictures])
+    assert load(folder / "t.toml").train.fetch([0]).mask("image").all()
+    assert ("allow_outside = true" in (folder / "t.toml").read_text()) == (place != "within")

@@ -87,6 +87,7 @@ class Draft:
     Attributes:
         manifest: the name of the table.
         label, split, group, id: columns, or "".
+        outside: whether files lie outside the manifest's folder.
         modalities: in order.
         notes: for each column, or for what else was looked at, what was guessed and why.
     """
@@ -96,6 +97,7 @@ class Draft:
     split: str = ""
     group: str = ""
     id: str = ""
+    outside: bool = False
     modalities: list[Found] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
 
@@ -108,6 +110,8 @@ class Draft:
         ]
         more = {"split": self.split, "group": self.group, "id": self.id}
         lines += [f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in more.items() if v]
+        if self.outside:
+            lines += [f"{'allow_outside = true':<28}# files lie outside the manifest's folder"]
         if not self.split:
             lines += [f"{'test = 0.2':<28}# held out at random; a split column would say who"]
             lines += ["validation = 0.1"]
@@ -231,6 +235,7 @@ def _media(name: str, column: _Column, search: Sequence[Path], base: Path, draft
         if suffix:
             lines["suffix"] = (suffix, "added to each cell")
         files = [root / f"{value}{suffix}" for value in column.values[:OPENED]]
+        draft.outside |= any(_outside(path, base) for path in files)
         found = Found(_free(name, kind, draft), kind, {**lines, **OPTIONS[kind](files)})
         draft.modalities.append(found)
         draft.notes.append((name, f"{kind} files{'' if relative == '.' else f' in {relative}'}"))
@@ -257,6 +262,11 @@ def _place(values: Sequence[str], search: Sequence[Path]) -> tuple[Path, str] | 
                 if sum(there) * 2 > len(some):
                     return root, suffix
     return None
+
+
+def _outside(path: Path, folder: Path) -> bool:
+    """Whether a file lies outside a folder, links followed."""
+    return not path.resolve().is_relative_to(folder.resolve())
 
 
 def _suffixes(root: Path, stem: str) -> set[str]:
