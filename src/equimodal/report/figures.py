@@ -339,14 +339,21 @@ def _coloured(names: Sequence[str]) -> list[tuple[str, list[int]]]:
 _DIVERGING = [[0, "#d55e00"], [0.5, "#f4f4f0"], [1, "#0072b2"]]
 
 
-def _columns(name: str, keys: Sequence[Raw], series: Sequence[Series]) -> Data:
-    columns: dict[str, Sequence[Raw]] = {name: list(keys)}
+def _columns(key: str, keys: Sequence[Raw], series: Sequence[Series]) -> Data:
+    """The keys under their name; a series whose name is taken, as by the keys, gets a number behind it."""
+    columns: dict[str, Sequence[Raw]] = {key: list(keys)}
     for one in series:
-        columns[one.name] = list(one.values)
+        name = _free(one.name, columns)
+        columns[name] = list(one.values)
         if one.low and one.high:
-            columns[f"{one.name}, low"] = list(one.low)
-            columns[f"{one.name}, high"] = list(one.high)
+            columns[_free(f"{name}, low", columns)] = list(one.low)
+            columns[_free(f"{name}, high", columns)] = list(one.high)
     return columns
+
+
+def _free(name: str, taken: Mapping[str, object]) -> str:
+    names = (name, *(f"{name} ({i})" for i in range(2, len(taken) + 3)))
+    return next(free for free in names if free not in taken)
 
 
 def _spread(one: Series, colour: str | None) -> Mapping[str, Any] | None:
