@@ -79,3 +79,10 @@ def test_tables_refuse() -> None:
         Table(numbers=2, categories=(2,))(torch.zeros(2, 4))
     with pytest.raises(DataError, match=r"snn reads \[B, 80\]"):
         SNN(80)(torch.zeros(2, 4))
+
+
+def test_a_little_noise_leaves_a_category_what_it_is() -> None:
+    torch.manual_seed(0)
+    encoder, rows = Table(numbers=1, categories=(3,)), torch.tensor([[0.5, 2.0], [0.5, 0.0]])
+    noise = torch.tensor([[0.0, -0.2], [0.0, 0.3]])
+    assert torch.equal(encoder(rows + noise), encoder(rows))

@@ -139,7 +139,8 @@ class Table(nn.Module):
 
     def forward(self, rows: Input) -> Tensor:
         rows = tensor("table", rows, f"[B, {self.columns}]", (2,), {1: self.columns})
-        numbers, ids = rows[:, : self.numbers], rows[:, self.numbers :].long()
+        # Rounded, not cut: a little noise on the vector, as a method or a diagnosis adds, leaves a category what it is.
+        numbers, ids = rows[:, : self.numbers], rows[:, self.numbers :].round().long()
         known = (ids >= 0) & (ids < self.limits)
         found = self.embeddings(self.offsets + torch.where(known, ids + 1, 0))
         features: Tensor = self.layers(torch.cat([numbers, found.flatten(1)], 1))
