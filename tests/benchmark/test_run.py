@@ -19,6 +19,7 @@ from equimodal.benchmark.run import bench
 from equimodal.benchmark.store import Record, Store
 from equimodal.benchmark.summary import Line, Summary
 from equimodal.benchmark.work import Choice
+from equimodal.methods import TCM
 from equimodal.report import latex, markdown
 from fixtures.bench import Here, grid
 
@@ -173,6 +174,21 @@ def test_tuning_has_equal_budgets_and_goes_on(tmp_path: Path) -> None:
     assert rows == {"joint()", "uniform()", "uniform() tuned"}
     some = bench(made, tmp_path / "d", executor=Here(), choice=Choice(only=("joint()",)))
     assert ledger(some) == []  # what nobody tried has not failed
+
+
+def test_a_trial_whose_values_cannot_be_does_not_stop_the_bench(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A strength must be at least the number of the modalities, which a space does not know."""
+    pytest.importorskip("optuna", reason="the extra 'bench' is not installed")
+    from equimodal.benchmark.tuning import ledger
+
+    monkeypatch.setattr(TCM, "search_space", {"strength": (1.0, 2.5)})
+    made = grid(methods=["tcm()"], seeds="0", alone=False, tune=4)
+    (found,) = ledger(bench(made, tmp_path / "b", executor=Here()))
+    values = {float(said.partition("=")[2]): value for said, value in found.trials}
+    assert any(strength < 2 for strength in values) and values[10.0] is not None
+    assert all((value is None) == (strength < 2) for strength, value in values.items())
 
 
 def test_local_workers_train_the_same(done: Store, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, EquimodalError
 from .grid import Part
 from .plan import Plan, Row
 from .space import Range, defaults, space, with_options
@@ -24,6 +24,9 @@ __all__ = ["SEED", "Ledger", "ledger", "tune"]
 
 SEED = 1000
 """Of every trial; the rows of the table have other ones."""
+
+
+FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,18 @@ class _Study:
         trial = self.study.get_trials(deepcopy=False)[number]
         if record is None or trial.state.is_finished():
             return
-        # One that failed stays open: `--retry-failed` may give it a value.
         if record.results is not None:
             self.study.tell(number, record.results["val"]["fused"]["accuracy"])
+        else:  # it stays open, because `--retry-failed` may give it a value
+            failed = {*self.study.user_attrs.get(FAILED, ()), number}
+            self.study.set_user_attr(FAILED, sorted(failed))
+
+    def refuse(self, number: int) -> None:
+        """A trial whose values cannot be trained on these data."""
+        import optuna
+
+        if not self.study.get_trials(deepcopy=False)[number].state.is_finished():
+            self.study.tell(number, state=optuna.trial.TrialState.FAIL)
 
     def best(self) -> dict[str, Any] | None:
         """The options of the best trial, the first on a tie; None where all failed."""
@@ -114,13 +126,18 @@ def tune(plan: Plan, rows: Sequence[Row], work: Work) -> list[Row]:
         return plan.row("tuned", part, places[study.row.data], places[study.row.model])
 
     for number in range(plan.grid.tune):
-        trials = []
+        trials = {}
         for study in studies:
-            row = tuned(study, study.values(number), f"{study.row.label} trial {number}")
-            trials.append(replace(row, kind="trial").cell(SEED))
-        known = work.train(trials, f"trials {number + 1} of {plan.grid.tune}")
-        for study, cell in zip(studies, trials, strict=True):
-            study.tell(number, known.get(cell.key))
+            try:
+                row = tuned(study, study.values(number), f"{study.row.label} trial {number}")
+            except EquimodalError:  # such as a strength below the number of these modalities
+                study.refuse(number)
+            else:
+                trials[study.name] = replace(row, kind="trial").cell(SEED)
+        known = work.train(list(trials.values()), f"trials {number + 1} of {plan.grid.tune}")
+        for study in studies:
+            if study.name in trials:
+                study.tell(number, known.get(trials[study.name].key))
     return [
         tuned(study, best, f"{study.row.label} tuned")
         for study in studies
@@ -187,7 +204,8 @@ def ledger(store: Store) -> list[Ledger]:
     found = []
     for study in optuna.get_all_study_names(_storage(store)):
         held = optuna.load_study(study_name=study, storage=_storage(store))
-        trials = [t for t in held.get_trials(False) if t.params]  # `--only` leaves some untried
+        failed = held.user_attrs.get(FAILED, ())  # `--only` leaves some untried
+        trials = [t for t in held.get_trials(False) if t.state.is_finished() or t.number in failed]
         if not trials:
             continue
         data, model, row = held.user_attrs.get("row", study.split(" | ")[:3])
