@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from equimodal import Batch
-from equimodal.core import Method
+from equimodal.core import Epoch, Method
 from equimodal.errors import ConfigError
 from equimodal.testing import Training, World, maker
 
@@ -213,6 +213,36 @@ def test_transformers_reads_its_own_loader(expression: str, tmp_path: Path) -> N
     found = weights_of(hosted)
     for name, value in wanted.items():
         torch.testing.assert_close(found[name], value, atol=1e-12, rtol=0)
+
+
+class Reading(Method):
+    """Remembers which validation batches it was given."""
+
+    seen: tuple[list[int], ...] = ()
+
+    def begin_epoch(self, epoch: Epoch) -> None:
+        self.seen = tuple(batch.index.tolist() for batch in epoch.val or ())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("form", ["one", "list", "list of one", "dict"])
+def test_lightning_reads_all_loaders_of_validation(form: str, tmp_path: Path) -> None:
+    pl = pytest.importorskip("lightning.pytorch", reason="the extra 'lightning' is not installed")
+    from equimodal.integrations.lightning import BalancedModule
+
+    method = Reading()
+    training = Training(method, dataclasses.replace(WORLD, epochs=1))
+    assert len(training.val) > 1
+    first, rest = _loader(training.val[:1]), _loader(training.val[1:])
+    whole = _loader(training.val)
+    given = {
+        "one": whole,
+        "list": [first, rest],
+        "list of one": [whole],
+        "dict": {"a": first, "b": rest},
+    }
+    trainer = pl.Trainer(max_epochs=1, **LIGHTNING, default_root_dir=tmp_path)
+    trainer.fit(BalancedModule(training.learner, SGD), _loader(training.train), given[form])
+    assert method.seen == tuple(batch.index.tolist() for batch in training.val)
 
 
 def test_lightning_goes_on_from_its_checkpoint(tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ Needs ``pip install "equimodal[lightning]"``.
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch import Tensor
 
 from ..core import Balanced, Batch, Output
@@ -89,8 +91,8 @@ class BalancedModule(LightningModule):
         optimizer, epoch = self._optimizer(), self.current_epoch
         self.learner.begin_epoch(
             epoch,
-            _Moved(self.trainer.train_dataloader, self.device),
-            _Moved(self.trainer.val_dataloaders, self.device),
+            _Moved(_flat(self.trainer.train_dataloader), self.device),
+            _Moved(_flat(self.trainer.val_dataloaders), self.device),
             optimizer,
         )
         factor = self.learner.rate(epoch) * (self.schedule(epoch) if self.schedule else 1.0)
@@ -111,13 +113,13 @@ class BalancedModule(LightningModule):
         total = torch.stack([value.detach() for value in losses.values()]).sum()
         self.log("train/loss", total, prog_bar=True, batch_size=len(batch))
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._log_accuracies("val", batch)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._log_accuracies("test", batch)
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> Output:
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Output:
         return self.learner.predict(batch)
 
     def _log_accuracies(self, split: str, batch: Batch) -> None:
@@ -136,14 +138,19 @@ class BalancedModule(LightningModule):
         return self.optimizers()
 
 
-class _Moved:
-    """The batches of a loader on the device, for methods that read data at an epoch's start."""
+def _flat(loaders: Any) -> list[Iterable[Batch]]:
+    """What a trainer was given: no loader, one, or a list or dict of them."""
+    return [] if loaders is None else CombinedLoader(loaders, "sequential").flattened
 
-    def __init__(self, batches: Iterable[Batch] | None, device: torch.device) -> None:
-        self.batches, self.device = batches, device
+
+class _Moved:
+    """The batches of loaders, one after another, on the device: for methods that read data at an epoch's start."""
+
+    def __init__(self, loaders: Sequence[Iterable[Batch]], device: torch.device) -> None:
+        self.loaders, self.device = loaders, device
 
     def __iter__(self) -> Iterator[Batch]:
-        return (batch.to(self.device) for batch in self.batches or ())
+        return (batch.to(self.device) for batch in itertools.chain.from_iterable(self.loaders))
 
     def __length_hint__(self) -> int:
-        return operator.length_hint(self.batches or ())
+        return sum(map(operator.length_hint, self.loaders))

@@ -109,6 +109,30 @@ def test_titles_are_read_as_csv_and_may_be_empty(tmp_path: Path) -> None:
     assert batch.inputs["image"].shape == (2, 3, 32, 32)  # type: ignore[union-attr]
 
 
+def test_what_becomes_validation_teaches_no_words(tmp_path: Path) -> None:
+    """Nor does a picture that cannot be read: the number of each title occurs in it alone."""
+    folder = write_food101(tmp_path)
+    pie, sushi = list(DISHES)[:2]
+    lines = [f"{pie}_{i}.jpg,word{i},{pie}" for i in range(4)]
+    lines += [f"{sushi}_{i}.jpg,word{4 + i},{sushi}" for i in range(4)]
+    write_lines(folder / "texts" / "train_titles.csv", lines)
+    write_lines(folder / "texts" / "test_titles.csv", [f"{pie}_0.jpg,seen,{pie}"])
+    (folder / "images" / "train" / pie / f"{pie}_3.jpg").write_bytes(b"no image")
+    options = {"split": "titles", "validation": 0.25, "size": 32, "unreadable": "drop"}
+    splits = data.load("food101", tmp_path, **options)
+    texts = {
+        name: [part.text("text", i) for i in range(len(part))]
+        for name, part in splits.parts.items()
+    }
+    assert [len(texts[name]) for name in ("train", "val", "test")] == [5, 2, 1]
+    for part in splits.parts.values():
+        assert set(part.readers["text"].words) == set(texts["train"])  # type: ignore[attr-defined]
+    assert splits.encoders["text"] == "bigru(channels=300, width=512, tokens=7)"
+    assert splits.val.sample(0).inputs["text"].tolist() == [1]
+    alone = data.load("food101", tmp_path, **options | {"modalities": ("text",)})
+    assert alone.modalities == ("text",) and len(alone.train) == 6
+
+
 def test_images_of_food101_that_are_cut_off(tmp_path: Path) -> None:
     from PIL import Image
 

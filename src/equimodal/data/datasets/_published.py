@@ -25,6 +25,7 @@ from ..splits import Splits, carve_validation
 
 __all__ = [
     "RESNETS",
+    "Learn",
     "Listing",
     "Look",
     "Use",
@@ -133,30 +134,32 @@ class Words:
     limit: int = 0
     clean: str = "none"
 
-    def reader(self, listing: Listing) -> Text:
-        """Of the texts of a listing; what words there are is known from train only."""
+    def learn(self, train: Listing) -> tuple[Text, str]:
+        """As `Learn`: what words there are is known from train only.
+
+        There is no encoder for a pretrained tokenizer, which belongs to a pretrained one.
+        """
         clean: Any = choose("clean", self.clean, ("none", "tweet"))
         words: tuple[str, ...] = ()
         if not self.vectors and not self.tokenizer:
-            rows = zip(listing.items["text"], listing.parts, strict=True)
-            texts = [item[0] for item, part in rows if part == "train" and item is not None]
+            texts = [item[0] for item in train.items["text"] if item is not None]
             words = vocabulary(map(clean_tweet, texts) if self.clean == "tweet" else texts)
-        return Text(self.vectors, self.tokenizer, words, self.limit, clean)
-
-    def encoder(self, text: Text) -> dict[str, str]:
-        """The encoder of these texts; none for a pretrained tokenizer, which belongs to a pretrained encoder."""
+        text = Text(self.vectors, self.tokenizer, words, self.limit, clean)
         if self.vectors:
-            return {"text": f"bigru(channels={text.shape[1]}, width=512)"}
-        if self.tokenizer:
-            return {}
+            return text, f"bigru(channels={text.shape[1]}, width=512)"
         # Padding and unknown words have ids too.
-        return {"text": f"bigru(channels=300, width=512, tokens={len(text.words) + 2})"}
+        tokens = len(words) + 2
+        return text, f"bigru(channels=300, width=512, tokens={tokens})" if words else ""
 
     @property
     def recipe(self) -> dict[str, object]:
         """The options, for the record; no paths."""
         names = {"vectors": Path(self.vectors).name, "tokenizer": Path(self.tokenizer).name}
         return {**names, "limit": self.limit, "clean": self.clean}
+
+
+Learn = Callable[[Listing], tuple[Reader, str]]
+"""From the samples that train keeps to what reads a modality, and to the expression of its encoder, or "" for none."""
 
 
 def splits(
@@ -171,18 +174,20 @@ def splits(
     encoders: Mapping[str, str],
     training: Mapping[str, float],
     left_out: Mapping[str, str] | None = None,
+    learn: Mapping[str, Learn] | None = None,
 ) -> Splits:
     """A published set, ready to train on.
 
     Args:
         name: of the set.
         listing: its samples.
-        readers: for each modality how it is read.
+        readers: for each modality how it is read, but for those in `learn`.
         classes: their names, in the order of their ids.
         folder: of the set; what is decoded is kept in it.
         use: the common options.
         recipe, encoders, training: as in `Splits`; the common options are added to the recipe.
         left_out: samples that the caller left out, with the reasons.
+        learn: for each modality that is read by what is learned from train, without what becomes validation.
 
     Raises:
         DataError: a label is no class; or files are missing and `incomplete` is refuse.
@@ -202,36 +207,44 @@ def splits(
         if label not in known:
             raise DataError(f"{name}: {sample} has the label {label!r}; {nearest(label, known)}")
     where = store.folder(use.cache, folder)
-    every = Filed(
-        listing.items,
-        readers,
-        [known[label] for label in listing.labels],
-        classes,
-        listing.names,
-        cache=None if where is None else where / name,
-        seed=use.seed,
-    )
+    learn = {m: learner for m, learner in (learn or {}).items() if m in listing.items}
+
+    def filed(listing: Listing, readers: Mapping[str, Reader]) -> Filed:
+        return Filed(
+            {m: values for m, values in listing.items.items() if m in readers},
+            readers,
+            [known[label] for label in listing.labels],
+            classes,
+            listing.names,
+            cache=None if where is None else where / name,
+            seed=use.seed,
+        )
+
+    every = filed(listing, {m: readers[m] for m in listing.items if m not in learn})
     if use.unreadable == "drop":
         failed = every.prepare()
         keep = [i for i, n in enumerate(listing.names) if n not in failed]
         every, listing = every.subset(keep), listing.rows(keep)
         left_out |= failed
-    parts = {
-        p: [i for i, at in enumerate(listing.parts) if at == p] for p in ("train", "val", "test")
-    }
-    train, val = every.subset(parts["train"]), every.subset(parts["val"])
+    train, val, test = (
+        [i for i, at in enumerate(listing.parts) if at == part] for part in ("train", "val", "test")
+    )
     held: tuple[int, ...] = ()
-    if not parts["val"]:
-        groups = [listing.groups[i] for i in parts["train"]] if listing.groups else None
-        *_, held = carve_validation(train, use.validation, use.seed, groups)
-        val = train.subset(held)
-        train = train.subset(np.setdiff1d(np.arange(len(train)), held).tolist())
+    if not val:
+        groups = [listing.groups[i] for i in train] if listing.groups else None
+        *_, held = carve_validation(every.subset(train), use.validation, use.seed, groups)
+        val = [train[i] for i in held]
+        train = np.setdiff1d(train, val).tolist()
+    found = {m: learner(listing.rows(train)) for m, learner in learn.items()}
+    if found:
+        encoders = {**encoders, **{m: encoder for m, (_, encoder) in found.items() if encoder}}
+        every = filed(listing, {**every.readers, **{m: reader for m, (reader, _) in found.items()}})
     common = {"incomplete": use.incomplete, "unreadable": use.unreadable, "seed": use.seed}
     return Splits(
         name,
-        train.seen(augment=True),
-        val,
-        every.subset(parts["test"]),
+        every.subset(train).seen(augment=True),
+        every.subset(val),
+        every.subset(test),
         recipe={
             "modalities": tuple(use.modalities),
             **recipe,

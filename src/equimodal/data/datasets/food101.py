@@ -138,16 +138,16 @@ def load(
         [label for label, part in zip(found.labels, found.parts, strict=True) if part == "train"]
     )
     words = published.Words(vectors, tokenizer, limit)
-    texts = words.reader(found)
     recipe = {"split": split, "ids": ids, "size": size, "crop": crop, "truncated": truncated}
     return published.splits(
         "food101",
         found,
-        {"image": published.image_reader(size, crop, truncated), "text": texts},
+        {"image": published.image_reader(size, crop, truncated)},
         tuple(sorted(names)) if ids == "sorted" else names,
         folder=folder,
         use=use,
         recipe={**recipe, **words.recipe},
-        encoders={"image": "resnet18(channels=3)", **words.encoder(texts)},
+        encoders={"image": "resnet18(channels=3)"},
         training={"batch_size": 64, "epochs": 100, "lr": 0.001},
+        learn={"text": words.learn},
     )

@@ -182,17 +182,17 @@ def load(
     folder = locate(root, "MVSA_Single", "data")
     found = listing(folder, rule, split)
     words = published.Words(vectors, tokenizer, limit, clean)
-    texts = words.reader(found)
     look = published.image_reader(size, crop)
     recipe: Mapping[str, object] = {"rule": rule, "split": split, "size": size, "crop": crop}
     return published.splits(
         "mvsa_single",
         found,
-        {"image": look, "text": texts},
+        {"image": look},
         CLASSES,
         folder=folder,
         use=use,
         recipe={**recipe, **words.recipe},
-        encoders={"image": "resnet18(channels=3)", **words.encoder(texts)},
+        encoders={"image": "resnet18(channels=3)"},
         training={"batch_size": 64, "epochs": 100, "lr": 0.001},
+        learn={"text": words.learn},
     )

@@ -93,17 +93,50 @@ def _stains(reference: Path) -> Stains:
 
 @dataclass(frozen=True)
 class Genes(Reader):
-    """A vector [width] that is there already."""
+    """A vector [width] that is there already, standardised; an unknown value, NaN, becomes 0.
+
+    Args:
+        width: number of genes.
+        mean, deviation: of each gene, as `standardise` finds them; empty: values as they are.
+    """
+
+    costly: ClassVar[bool] = False
 
     width: int
-    costly: ClassVar[bool] = False
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
         return (self.width,)
 
     def decode(self, path: Any) -> Tensor:
-        return torch.from_numpy(np.asarray(path, dtype=np.float32))
+        return torch.from_numpy(np.asarray(path, dtype=np.float64))
+
+    def finish(self, stored: Tensor, rng: np.random.Generator | None = None) -> Tensor:
+        if self.mean:
+            mean, deviation = torch.tensor((self.mean, self.deviation), dtype=torch.float64)
+            stored = (stored - mean) / deviation
+        return stored.nan_to_num(0.0).float()
+
+
+def standardise(train: published.Listing) -> tuple[Genes, str]:
+    """As `Learn`: with mean 0 and deviation 1 over the patients of train, each once, however many regions there are.
+
+    Raises:
+        DataError: none of them has genes.
+    """
+    rows = zip(train.groups, train.items["genomic"], strict=True)
+    patients = {patient: item[0] for patient, item in rows if item is not None}
+    if not patients:
+        raise DataError("all_dataset.csv has none of the patients of the fold's train part.")
+    known = np.stack([*patients.values()])
+    there = np.maximum((~np.isnan(known)).sum(0), 1)
+    mean = np.nansum(known, 0) / there
+    spread = np.sqrt(np.nansum((known - mean) ** 2, 0) / there)
+    deviation = divisor(spread, np.abs(np.nan_to_num(known)).max(0))
+    genes = Genes(known.shape[1], tuple(mean.tolist()), tuple(deviation.tolist()))
+    return genes, f"snn(inputs={genes.width})"
 
 
 def tables(folder: Path) -> tuple[Table, Table, Table]:
@@ -127,25 +160,14 @@ def _table(path: Path) -> Table:
         return {row["TCGA ID"].strip(): row for row in reader if row["TCGA ID"]}
 
 
-def standardised(path: Path, genes: Table, train: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """For each patient the genes [G] with mean 0 and deviation 1 over the train patients; an unknown value becomes 0.
+def vectors(path: Path, genes: Table) -> dict[str, NDArray[np.float64]]:
+    """For each patient the genes [G] as they stand in the table, NaN where a value is unknown.
 
     Raises:
         DataError: a value is not a number.
     """
     columns = [name for name in next(iter(genes.values())) if name and name not in NOT_GENES]
-    values = np.array([[_number(path, p, c, row[c]) for c in columns] for p, row in genes.items()])
-    patients = list(genes)
-    known = values[np.isin(patients, list(train))]
-    if not len(known):
-        raise DataError(f"{path} has none of the patients of the fold's train part.")
-    filled = np.where(np.isnan(known), np.nan, known)
-    there = np.maximum((~np.isnan(filled)).sum(0), 1)
-    mean = np.nansum(filled, 0) / there
-    deviation = np.sqrt(np.nansum((filled - mean) ** 2, 0) / there)
-    largest = np.abs(np.nan_to_num(known)).max(0)
-    scaled = np.nan_to_num((values - mean) / divisor(deviation, largest))
-    return {p: row.astype(np.float32) for p, row in zip(patients, scaled, strict=True)}
+    return {p: np.array([_number(path, p, c, row[c]) for c in columns]) for p, row in genes.items()}
 
 
 def _number(path: Path, patient: str, column: str, text: str | None) -> float:
@@ -163,8 +185,7 @@ def listing(folder: Path, fold: int) -> tuple[published.Listing, dict[str, str],
     """The regions whose grade is known, those that are left out, and the number of genes."""
     genes, grades, folds = tables(folder)
     column = _column(folder / "pnas_splits.csv", folds, fold)
-    train = [p for p, row in folds.items() if row[column] == "Train"]
-    vectors = standardised(folder / "all_dataset.csv", genes, train)
+    known = vectors(folder / "all_dataset.csv", genes)
     regions = sorted((folder / "all_st").glob("*.png"))
     if not regions:
         raise DataError(
@@ -184,11 +205,11 @@ def listing(folder: Path, fold: int) -> tuple[published.Listing, dict[str, str],
         [folds[patient][column].lower() for _, patient in kept],
         {
             "image": [(path,) for path, _ in kept],
-            "genomic": [(vectors[p],) if p in vectors else None for _, p in kept],
+            "genomic": [(known[p],) if p in known else None for _, p in kept],
         },
         [patient for _, patient in kept],
     )
-    return found, left_out, len(next(iter(vectors.values())))
+    return found, left_out, len(next(iter(known.values())))
 
 
 def _column(path: Path, folds: Table, fold: int) -> str:
@@ -251,7 +272,8 @@ def load(
 ) -> Splits:
     """Three grades of glioma; a sample is a region of tissue with the genes of its patient.
 
-    Regions whose patient has no grade are left out and counted. Genes are standardised with the fold's train part.
+    Regions whose patient has no grade are left out and counted. Genes are standardised with the fold's train part, without what becomes
+    validation.
 
     Args:
         root: the data folder, with ``TCGA_GBMLGG``.
@@ -275,17 +297,18 @@ def load(
     if size < 1:
         raise ConfigError(f"size must be at least 1; here {size}.")
     folder = locate(root, "TCGA_GBMLGG", "*.csv")
-    found, left_out, width = listing(folder, fold)
+    found, left_out, _ = listing(folder, fold)
     like = Path(reference) if reference else sorted((folder / "all_st").glob("*.png"))[0]
     return published.splits(
         "tcga_gbmlgg",
         found,
-        {"image": Region(size, stain, like if stain != "none" else None), "genomic": Genes(width)},
+        {"image": Region(size, stain, like if stain != "none" else None)},
         tuple(GRADES.values()),
         folder=folder,
         use=use,
         recipe={"fold": fold, "size": size, "stain": stain, "reference": Path(reference).name},
-        encoders={"image": "resnet50(channels=3)", "genomic": f"snn(inputs={width})"},
+        encoders={"image": "resnet50(channels=3)"},
         training={"batch_size": 16, "epochs": 50, "lr": 0.001},
         left_out=left_out,
+        learn={"genomic": standardise},
     )
