@@ -84,12 +84,16 @@ class Store:
         """
         store = cls(Path(path))
         if store.is_store():
-            return cls.at(path)
-        if store.path.exists() and (not store.path.is_dir() or any(store.path.iterdir())):
+            cls.at(path)  # of this version
+        elif store.path.exists() and (not store.path.is_dir() or any(store.path.iterdir())):
             raise ConfigError(f"{path} holds something that is not a bench: choose another folder.")
+        else:
+            # First of all, so that what a kill leaves behind is a bench.
+            store.path.mkdir(parents=True, exist_ok=True)
+            about = {"format": FORMAT, "equimodal": __version__}
+            write_atomic(store._mark, json.dumps(about) + "\n")
         for part in ("cells", "locks", "logs"):
-            (store.path / part).mkdir(parents=True, exist_ok=True)
-        write_atomic(store._mark, json.dumps({"format": FORMAT, "equimodal": __version__}) + "\n")
+            (store.path / part).mkdir(exist_ok=True)
         return store
 
     @classmethod

@@ -142,7 +142,7 @@ def _can_help(found: Diagnosis, m: str, held: Potential) -> Sentence:
                 f"{_points(adds)} to those of the other modalities. Nothing here speaks against joint training."
             )
             if held.alone_adds is None:
-                said += " Diagnose again with the modality trained alone (--train-alone) to be sure of its encoder."
+                said += " Diagnose again with the modality trained alone (--train-alone, in Python alone=...) to be sure of its encoder."
         case "used":
             assert adds is not None
             said = (

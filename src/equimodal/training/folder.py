@@ -145,8 +145,8 @@ class RunFolder:
             raise ConfigError(f"{self.path} is a file: name a folder for the run.")
         if self.is_run() and not overwrite:
             raise ConfigError(
-                f"{self.path} already holds a run: continue it with --resume, replace it with --overwrite, "
-                "or choose another folder."
+                f"{self.path} already holds a run: continue it with --resume, replace it with --overwrite "
+                "(in Python: resume=True, overwrite=True), or choose another folder."
             )
         if not self.is_run() and any(self.path.iterdir()):
             raise ConfigError(
