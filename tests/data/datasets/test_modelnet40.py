@@ -48,6 +48,14 @@ def test_an_epoch_from_the_command_line(tree: Path, tmp_path: Path) -> None:
     assert done["classes"] == list(modelnet40.CLASSES)
 
 
+@pytest.mark.parametrize("label", [40, 255])
+def test_a_label_that_no_class_has_is_refused(tmp_path: Path, label: int) -> None:
+    folder = tmp_path / "modelnet40_ply_hdf5_2048"
+    write_h5(folder, "train", ["xbox_0001"], labels=[[label]])
+    with pytest.raises(DataError, match=rf"row 0 has the label {label}, but .* label is 39"):
+        modelnet40.clouds(tmp_path, "h5")
+
+
 def test_views_and_points_of_a_shape(tree: Path) -> None:
     splits = data.load("modelnet40", tree, size=16, points=32, validation=0)
     assert dict(splits.train.shapes) == {"views": (4, 3, 16, 16), "points": (32, 3)}
@@ -79,7 +87,9 @@ def test_clouds_of_h5_are_paired_by_name(tmp_path: Path) -> None:
         ["bathtub_0101", "airplane_0101"],
         labels=[[1], [2]],
     )
-    with pytest.raises(DataError, match="row 1 has the class 'bed', but .* says 'airplane_0101'"):
+    with pytest.raises(
+        DataError, match="row 1 has the label 2, but .* says 'airplane_0101', whose label is 0"
+    ):
         data.load("modelnet40", tmp_path)
     (folder / modelnet40.FOLDERS["h5"] / "ply_data_test0_id2file.json").unlink()
     with pytest.raises(DataError, match="which shape each row"):

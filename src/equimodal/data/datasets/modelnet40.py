@@ -147,10 +147,11 @@ def _names_of(path: Path) -> list[str]:
         raise DataError(f"{path} is cut off, damaged or without labels; get it again.") from error
     if len(labels) != len(names):
         raise DataError(f"{path} has {len(labels)} clouds and {known} names {len(names)}.")
-    for row, (name, label) in enumerate(zip(names, labels, strict=True)):
-        if class_of(known, name) != CLASSES[label]:
+    for row, (name, label) in enumerate(zip(names, labels.tolist(), strict=True)):
+        right = CLASSES.index(class_of(known, name))
+        if label != right:
             raise DataError(
-                f"{path} row {row} has the class {CLASSES[label]!r}, but {known} says {name!r}."
+                f"{path} row {row} has the label {label}, but {known} says {name!r}, whose label is {right}."
             )
     return names
 
