@@ -338,6 +338,11 @@ def head_of(method: Method) -> str:
 
 def maker(expression: str | Make) -> Make:
     """What builds the method that an expression describes."""
+    if isinstance(expression, Method):
+        raise TypeError(
+            f"The laws need a fresh method each time: give the class of {expression.expression()}, what builds it, or its "
+            "expression."
+        )
     if callable(expression):
         return expression
     return functools.partial(build, expression, methods.BY_NAME, "method", Method)

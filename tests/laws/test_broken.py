@@ -66,6 +66,11 @@ def test_the_law_of_identity_catches_another_loss(monkeypatch: pytest.MonkeyPatc
         law_identity(Method, World.of(2))
 
 
+def test_check_method_builds_the_method_itself() -> None:
+    with pytest.raises(TypeError, match=r"give the class of .*Favouring\(\)"):
+        check_method(broken.Favouring())  # type: ignore[arg-type]
+
+
 def test_check_method_runs_the_laws() -> None:
     check_method("uniform(weight=0.5)", modalities=(2,))
     with pytest.raises(AssertionError, match="Law 8"):
