@@ -1,5 +1,7 @@
 """Joint training and IBML on the same model, by `fit`; the runs are kept under runs/.
 
+Three epochs show how it is done, not what a method gains.
+
 python examples/fit.py
 """
 
