@@ -191,7 +191,7 @@ def test_its_expression_builds_it() -> None:
         ("GradVac", "remembers earlier steps"),
         ("MGDA(epsilon=-1)", "positive"),
         ("FairGrad", "alpha"),
-        ("Constant([1.0, 2.0])", "cannot be written"),
+        ("Constant([1.0, 2.0])", "cannot be built"),
     ],
 )
 def test_what_cannot_work_is_refused(aggregator: str, sentence: str) -> None:

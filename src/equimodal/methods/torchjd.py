@@ -143,10 +143,6 @@ def _built(aggregator: str) -> nn.Module:
         raise ConfigError(
             f"torchjd({aggregator!r}) needs more packages, under licences of their own: {error}"
         ) from None
-    except AttributeError as error:  # an option that is a tensor
-        raise ConfigError(
-            f"torchjd({aggregator!r}) cannot be written like this: {error}."
-        ) from None
     if isinstance(made, torchjd.Stateful):
         raise ConfigError(
             f"torchjd({aggregator!r}) remembers earlier steps, which no checkpoint would keep: "

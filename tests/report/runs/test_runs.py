@@ -95,7 +95,7 @@ def test_only_what_excludes_zero_is_called_a_difference(runs: list[Record]) -> N
     same = replace(better, name="same", said=said)
     assert front([first, same]).parts[0].text.startswith("No run differs from joint")
     elsewhere = replace(better, data={"fingerprint": "of other data"})
-    assert front([first, elsewhere]).parts[0].text.startswith("No run differs")
+    assert front([first, elsewhere]).parts[0].text.startswith("The runs are not compared: none")
 
 
 def test_markdown_and_latex_hold_the_results(folders: list[Path], runs: list[Record]) -> None:
