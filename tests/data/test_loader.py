@@ -93,8 +93,7 @@ def test_processes_together_read_what_one_would(world: int) -> None:
         (22, 5, {}, [5, 5, 5, 5, 2]),
         (71, 32, {}, [32, 32, 7]),
         (67, 32, {}, [32, 35]),
-        (23, 5, {"world": 3}, [2, 2, 2, 2, 1]),
-        (22, 5, {"world": 3}, [2, 2, 2, 3]),  # two samples are not enough for three processes
+        (22, 5, {"world": 3, "rank": 2}, [1, 1, 1, 1, 0]),  # the same batches as for one process
         (21, 5, {"shuffle": False}, [5, 5, 5, 5, 1]),
         (22, 5, {"drop_last": True}, [5, 5, 5, 5]),
         (3, 5, {"shuffle": False}, [3]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from equimodal.testing import Training, Workers, World, law_processes, maker
@@ -22,6 +24,20 @@ def test_processes(method: str, modalities: int, workers: Workers) -> None:
 @pytest.mark.parametrize("method", ADDITIVE)
 def test_processes_with_micro_batches(method: str, workers: Workers) -> None:
     law_processes(maker(method), World.of(3), workers, micro=2)
+
+
+@pytest.fixture(scope="module")
+def three() -> Iterator[Workers]:
+    with Workers(3) as workers:
+        yield workers
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("method", ALL)
+def test_a_process_may_have_no_sample_of_a_batch(method: str, three: Workers) -> None:
+    """Two samples for three processes, as of a last batch."""
+    world = World.of(2, size=2, missing=False)
+    law_processes(maker(QUIET.get(method, method)), world, three)
 
 
 @pytest.mark.parametrize("missing", [False, True])

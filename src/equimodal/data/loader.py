@@ -23,8 +23,9 @@ class Loader:
     was read before, and the global random generators are not touched. With several processes each takes its contiguous
     slice of every global batch, as even as possible, so that all together see what one would.
 
-    When shuffling, a last batch of fewer than max(2, world, batch_size // 8) samples joins the batch before it: no sample
-    is lost, no process is without one, and batch norm never meets a single one in a global batch.
+    When shuffling, a last batch of fewer than max(2, batch_size // 8) samples joins the batch before it: no sample is
+    lost, and batch norm never meets a single one. Batches do not depend on the number of processes, so that of many
+    some may have no sample of the last batch.
 
     Args:
         dataset: what to read.
@@ -91,7 +92,7 @@ class Loader:
         sizes = [self.batch_size] * full
         if self.drop_last or not rest:
             return sizes
-        if self.shuffle and rest < max(2, self.world, self.batch_size // 8):
+        if self.shuffle and rest < max(2, self.batch_size // 8):
             return [*sizes[:-1], sizes[-1] + rest]
         return [*sizes, rest]
 

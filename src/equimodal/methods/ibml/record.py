@@ -151,7 +151,7 @@ def scores(confidence: Tensor, modalities: Sequence[str], batch: Batch) -> tuple
         rho = confidence.sum(1)
         return rho, rho.mean()
     present = presence(batch, modalities)
-    size = torch.full_like(present[:, 0], present.shape[1], dtype=torch.long)
+    size = present.new_full(present.shape[:1], present.shape[1], dtype=torch.long)
     kept = confidence.masked_fill(~present, 0).sum(1), present.sum(1), size
     sums, counts, size = distributed.sum(torch.stack([x.to(confidence.dtype) for x in kept]))
     rho = size * sums / counts.clamp(min=1)
