@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,21 @@ from scipy import stats
 
 from equimodal.benchmark import published, tables
 from equimodal.benchmark.cell import Cell
+from equimodal.benchmark.executor import Event
 from equimodal.benchmark.grid import Grid
 from equimodal.benchmark.local import Local
 from equimodal.benchmark.page import Contest, of_bench
+from equimodal.benchmark.paper_figures import _order
+from equimodal.benchmark.plan import Plan, refusals
 from equimodal.benchmark.run import bench
 from equimodal.benchmark.store import Record, Store
 from equimodal.benchmark.summary import Line, Summary
+from equimodal.benchmark.train_cell import Shelf
 from equimodal.benchmark.work import Choice
 from equimodal.methods import TCM
 from equimodal.report import latex, markdown
+from equimodal.training.settings import Settings
+from fixtures import own
 from fixtures.bench import Here, grid
 
 
@@ -189,6 +196,70 @@ def test_a_trial_whose_values_cannot_be_does_not_stop_the_bench(
     values = {float(said.partition("=")[2]): value for said, value in found.trials}
     assert any(strength < 2 for strength in values) and values[10.0] is not None
     assert all((value is None) == (strength < 2) for strength, value in values.items())
+
+
+class Failing(Here):
+    """The trials whose label holds a text fail."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+    def run(self, store: Store, cells: Sequence[Cell]) -> Iterator[Event]:
+        for cell in cells:
+            if self.text in cell.label:
+                yield Event(cell, {}, 1.0, Record(cell.key, "failed", "killed"))
+            else:
+                yield from super().run(store, [cell])
+
+
+def test_a_failed_trial_that_is_tried_again_counts(tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="the extra 'bench' is not installed")
+    from equimodal.benchmark.tuning import ledger
+
+    made = grid(methods=["uniform()"], seeds="0", alone=False, tune=2)
+    (failed,) = ledger(bench(made, tmp_path / "b", executor=Failing("trial 1")))
+    assert [value is None for _, value in failed.trials] == [False, True]
+    again = bench(made, tmp_path / "b", executor=Here(), choice=Choice(retry_failed=True))
+    whole = bench(made, tmp_path / "c", executor=Here())
+    assert ledger(again) == ledger(whole)
+
+
+def test_without_fixed_rows_the_reference_stays(tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="the extra 'bench' is not installed")
+    made = grid(methods=["joint()", "uniform()"], seeds="0", alone=False, fixed=False, tune=1)
+    summary = Summary.read(bench(made, tmp_path / "b", executor=Here()))
+    assert {line.label for line in summary.lines} == {"joint()", "uniform() tuned"}
+    assert summary.reference(summary.places[0]) is not None
+
+
+def test_augmentation_is_that_of_the_modalities_of_a_row() -> None:
+    """The rows alone have one of them."""
+    rows, wrong = refusals(Plan(grid(data=[{"data": "digits3d", "augment": {"image": "none"}}])))
+    assert not wrong
+    alone = {row.label: row.settings.augment for row in rows if row.kind == "alone"}
+    assert sorted(map(len, alone.values())) == [0, 1]
+
+
+def test_data_are_read_as_the_settings_say(tmp_path: Path) -> None:
+    """With and without files that cannot be read."""
+    pytest.importorskip("PIL", reason="needs the extra media")
+    path = own.write_pets(tmp_path)
+    (tmp_path / "photos" / "7.png").write_bytes(b"no picture")
+    settings, shelf = Settings(data=path.name, data_root=str(tmp_path)), Shelf()
+    left = shelf.get(settings.changed(skip_unreadable=True))
+    assert len(left.left_out) == 1
+    assert not shelf.get(settings).left_out  # the file is met when it is read
+
+
+def test_numbers_in_order_before_words() -> None:
+    values = [2.0, "b", 1, 0.5, 0, "a"]
+    assert sorted(values, key=_order) == [0, 0.5, 1, 2.0, "a", "b"]
+
+
+@pytest.mark.parametrize(("values", "middle"), [([1, 100], 50.5), ([1, 2, 3, 100], 2.5)])
+def test_the_middle_of_an_even_number_is_between_two(values: list[float], middle: float) -> None:
+    assert tables._median(values) == middle
 
 
 def test_local_workers_train_the_same(done: Store, tmp_path: Path) -> None:

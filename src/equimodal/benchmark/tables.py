@@ -313,17 +313,20 @@ def _negatives(rows: Sequence[Compared], where: str, reference: str) -> list[str
     worse = [
         one.line.label for one in rows if one.found and one.significant and one.found.difference < 0
     ]
-    # Two methods that agree in every run have no p, and are told apart least of all.
-    same = [one for one in rows if one.found and one.found.n > 1 and not one.found.difference]
-    alike = [
-        one.line.label for one in rows if one in same or (one.p is not None and not one.significant)
-    ]
+    alike = [one.line.label for one in rows if _not_told_apart(one)]
     found = []
     if worse:
         found.append(f"{where}: significantly worse than {reference}: {', '.join(worse)}.")
     if alike:
         found.append(f"{where}: not told apart from {reference}: {', '.join(alike)}.")
     return found
+
+
+def _not_told_apart(one: Compared) -> bool:
+    """Two methods that agree in every run have no p, and are told apart least of all."""
+    if one.p is not None:
+        return not one.significant
+    return one.found is not None and one.found.n > 1 and not one.found.difference
 
 
 def _detectable(

@@ -240,7 +240,7 @@ def _pools(
     batches: Sequence[tuple[Inputs, Any]], keys: Groups, rng: np.random.Generator
 ) -> dict[str, _Pool]:
     """For each modality; of all batches, because a batch may hold one sample or one class."""
-    count = sum(len(np.asarray(target)) for _, target in batches)
+    count = sum(len(target) for _, target in batches)
     return {
         m: _Pool(
             {key: _joined([inputs[key] for inputs, _ in batches]) for key in group},
