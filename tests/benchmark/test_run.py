@@ -198,6 +198,15 @@ def test_a_trial_whose_values_cannot_be_does_not_stop_the_bench(
     assert all((value is None) == (strength < 2) for strength, value in values.items())
 
 
+def test_methods_that_agree_in_every_run_are_not_told_apart(tmp_path: Path) -> None:
+    made = grid(methods=["joint()", "uniform(weight=0.0)"], seeds="0-1", alone=False)
+    summary = Summary.read(bench(made, tmp_path / "b", executor=Here()))
+    assert any(
+        text.endswith("not told apart from joint(): uniform(weight=0.0).")
+        for text in tables.remarks(summary)
+    )
+
+
 class Failing(Here):
     """The trials whose label holds a text fail."""
 

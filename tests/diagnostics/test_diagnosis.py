@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from equimodal.data import Arrays, load
 from equimodal.diagnostics import Bootstrap, Diagnosis, Interval
 from equimodal.diagnostics.information import decompose, decomposition
 from equimodal.diagnostics.run import read_diagnosis
+from equimodal.diagnostics.verdict import case
 from equimodal.errors import ConfigError, DataError
 from equimodal.training.run import train
 from equimodal.training.settings import Settings
@@ -177,6 +180,7 @@ def test_a_permuted_input_is_that_of_any_other_sample_whatever_the_batches(size:
     parts = [batch.select(range(i, min(i + size, 60))) for i in range(0, 60, size)]
     whole = equimodal.diagnose(model(1.0, 1.0), [batch], absence="permute")
     found = equimodal.diagnose(model(1.0, 1.0), parts, absence="permute")
+    assert found.use["m1"].shapley_accuracy.value > 0.3
     for m in ("m1", "m2"):
         assert found.use[m].shapley_accuracy.value == pytest.approx(
             whole.use[m].shapley_accuracy.value
@@ -226,6 +230,52 @@ def test_targets_that_are_no_classes(target: list[object], said: str) -> None:
     pairs = [({"a": np.eye(3)[:2]}, np.array(target))]
     with pytest.raises(DataError, match=said):
         equimodal.diagnose(lambda x: x["a"], pairs)
+
+
+@pytest.mark.parametrize(
+    ("adds", "unused", "wanted"),
+    [
+        ((-0.073, 0.223), (-0.05, 0.2), "open"),  # of few samples: nothing is known
+        ((-0.073, 0.223), (-0.01, 0.015), "cannot"),  # it gives all that it holds
+        ((-0.01, 0.015), (-0.05, 0.2), "cannot"),  # there is nothing to gain
+        ((0.05, 0.1), (-0.05, 0.2), "used"),
+        ((0.05, 0.1), (0.01, 0.2), "helps"),
+    ],
+)
+def test_what_is_not_known_is_no_evidence(
+    adds: tuple[float, float], unused: tuple[float, float], wanted: str
+) -> None:
+    data = sample((0.8, 0.4), 60, 3)
+    found = equimodal.diagnose(model(1.0, 0.2), [data], train=[data])
+    held = replace(
+        found.potential["m2"],
+        adds=_between(*adds),
+        unused=_between(*unused),
+        alone_adds=None,
+        gap=None,
+    )
+    assert case(replace(found, potential={**found.potential, "m2": held}), "m2") == wanted
+
+
+def _between(low: float, high: float) -> Interval:
+    return Interval((low + high) / 2, low, high)
+
+
+@pytest.mark.parametrize("made", [list, np.array])
+def test_texts_are_exchanged_and_have_no_zero(made: Callable[[list[str]], object]) -> None:
+    target = np.arange(60) % 3
+    texts, other = made([f"{'abc'[i]} word" for i in target]), np.zeros((60, 3))
+    pairs = [({"text": texts, "other": other}, target)]
+
+    def reads(inputs: dict[str, Any]) -> object:
+        return np.eye(3)[["abc".index(text[0]) for text in inputs["text"]]] + inputs["other"]
+
+    found = equimodal.diagnose(reads, pairs)
+    assert found.use["text"].shapley_accuracy.value > 0.4
+    assert found.use["other"].shapley_accuracy.value == 0
+    for absence, said in (("zero", "is text, of which there is no zero"), ("mean", "has no mean")):
+        with pytest.raises(ConfigError, match=said):
+            equimodal.diagnose(reads, pairs, absence=absence)
 
 
 def test_few_samples_and_no_skill_are_no_verdict() -> None:

@@ -94,7 +94,7 @@ def ask(
             found.add(torch.stack(logits), labels)
             found.keep({}, {}, {m: torch.ones(len(labels)) for m in plan.modalities})
             for key in (key for group in keys.values() for key in group):
-                if not isinstance(inputs[key], list | tuple):  # texts
+                if not _is_text(inputs[key]):
                     found.measure(key, torch.as_tensor(inputs[key]))
     return found.answers()
 
@@ -221,7 +221,19 @@ def _blank(
     """The inputs of a modality that is taken away."""
     if absence == "mean":
         return {key: _like(inputs[key], means[key]) for key in keys}
+    for key in keys:
+        if _is_text(inputs[key]):
+            raise ConfigError(
+                f"The input {key!r} is text, of which there is no zero: choose absence='permute'."
+            )
     return {key: inputs[key] * 0 for key in keys}
+
+
+def _is_text(values: Any) -> bool:
+    """A list, or an array that holds no numbers."""
+    return isinstance(values, list | tuple) or (
+        isinstance(values, np.ndarray) and values.dtype.kind not in "biufc"
+    )
 
 
 @dataclass(frozen=True)
