@@ -5,10 +5,11 @@ only where the number of seeds or data sets allows one at all.
 
 Sources: C. Nadeau, Y. Bengio, "Inference for the generalization error", Machine Learning 52, 2003, pp. 239-281 (the
 corrected t-test); J. Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7, 2006, pp. 1-30
-(Wilcoxon, Friedman, Nemenyi, the diagram); M. Friedman, "The use of ranks to avoid the assumption of normality implicit in
-the analysis of variance", JASA 32, 1937, pp. 675-701 (the exact distribution, by permuting each row); S. Holm, "A simple
-sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979, pp. 65-70; X. Bouthillier et al., "Accounting for
-variance in machine learning benchmarks", MLSys 2021 (the probability that A is better than B).
+(Wilcoxon, Friedman, Nemenyi, the diagram); M. Friedman, "The use of ranks to avoid the assumption of normality implicit
+in the analysis of variance", JASA 32, 1937, pp. 675-701 (the exact distribution, by permuting each row); S. Holm, "A
+simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979, pp. 65-70; X.
+Bouthillier et al., "Accounting for variance in machine learning benchmarks", MLSys 2021 (the probability that A is
+better than B).
 """
 
 from __future__ import annotations

@@ -319,9 +319,12 @@ def _training(recipe: Recipe, samples: int) -> dict[str, float]:
     return {"batch_size": min(size, samples), **recipe.training}
 
 
-def _left_out(
-    opened: Opened, rows: Rows, surveys: Iterable[Survey], skip: bool, workers: int
-) -> dict[int, str]:
+def absent(opened: Opened, rows: Rows, surveys: Iterable[Survey], skip: bool) -> dict[int, str]:
+    """The rows of which a file is named and not there, with the reasons.
+
+    Raises:
+        DataError: there is one, and none is to be skipped.
+    """
     found = {row: reason for seen in surveys for row, reason in seen.absent.items()}
     if found and not skip:
         row = min(found)
@@ -329,6 +332,13 @@ def _left_out(
             f"{opened.lines.where(row)}: {found[row].removesuffix('.')}, empty the cell if the modality is missing, or say "
             f"--skip-unreadable ({len(found)} of {len(rows)} rows name such files)."
         )
+    return found
+
+
+def _left_out(
+    opened: Opened, rows: Rows, surveys: Iterable[Survey], skip: bool, workers: int
+) -> dict[int, str]:
+    found = absent(opened, rows, surveys, skip)
     if opened.shards is not None:
         found |= {row: why for row, why in opened.shards.left_out.items() if row in rows}
     if skip:

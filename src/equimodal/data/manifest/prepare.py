@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from ...errors import ConfigError, DataError
 from .attempt import Progress, attempt, mapped
-from .load import Opened, Rows, column_hash, open_manifest
+from .load import Opened, Rows, absent, column_hash, open_manifest
 from .recipe import Recipe
 from .shards import INDEX, RECORD, decoding, name_of
 from .streams import Files, survey
@@ -104,8 +104,10 @@ def prepare(
     if not files:
         raise ConfigError(f"{path} names no files to decode.")
     rows = np.flatnonzero(opened.usable)
-    absent = _absent_texts(opened, files, rows, skip_unreadable)
-    rows = rows[~np.isin(rows, list(absent))]
+    # Texts, which nothing decodes; other files are met when they are.
+    texts = [s for n, s in opened.streams.items() if isinstance(s, Files) and n not in files]
+    unsaid = absent(opened, rows, [survey(s, rows) for s in texts], skip_unreadable)
+    rows = rows[~np.isin(rows, list(unsaid))]
     _make_room(out)
     key = _key(opened, files, rows, samples)
     chunks = [rows[i : i + samples] for i in range(0, len(rows), samples)]
@@ -116,35 +118,16 @@ def prepare(
         done.append(shard)
         if progress is not None:
             progress(len(done), len(chunks))
-    left_out = absent | {int(row): why for shard in done for row, why in shard.left_out.items()}
+    left_out = unsaid | {int(row): why for shard in done for row, why in shard.left_out.items()}
     _write_table(opened, out, left_out)
     _write_index(out, done, opened, left_out)
     toml = _write_toml(recipe, out)
     return Written(
         toml,
         (len(done), there),
-        len(rows) + len(absent) - len(left_out),
+        len(rows) + len(unsaid) - len(left_out),
         {opened.lines.where(row): why for row, why in left_out.items()},
     )
-
-
-def _absent_texts(
-    opened: Opened, files: Mapping[str, Files], rows: Rows, skip: bool
-) -> dict[int, str]:
-    """The rows whose texts are named and not there, which nothing decodes, with the reasons.
-
-    Raises:
-        DataError: there is one, and none is to be skipped.
-    """
-    texts = [s for n, s in opened.streams.items() if isinstance(s, Files) and n not in files]
-    absent = {row: why for stream in texts for row, why in survey(stream, rows).absent.items()}
-    if absent and not skip:
-        row = min(absent)
-        raise DataError(
-            f"{opened.lines.where(row)}: {absent[row].removesuffix('.')}; --skip-unreadable leaves such rows out "
-            f"({len(absent)} of {len(rows)})."
-        )
-    return absent
 
 
 def _key(opened: Opened, files: Mapping[str, Files], rows: Rows, samples: int) -> str:
