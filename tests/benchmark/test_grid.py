@@ -48,6 +48,7 @@ def test_seeds() -> None:
         ({"settings": "x"}, "'settings' must be a table"),
         ({"reference": 3}, "'reference' must be a text"),
         ({"seeds": []}, "a seed at least"),
+        ({"seeds": "999-1001", "tune": 2}, "Seed 1000 is that of the trials"),
         ({"against": "infobridge.alpha"}, "two methods at least that differ in it"),
     ],
 )

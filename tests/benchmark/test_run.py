@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,16 +15,17 @@ from scipy import stats
 from equimodal.benchmark import published, tables
 from equimodal.benchmark.cell import Cell
 from equimodal.benchmark.executor import Event
-from equimodal.benchmark.grid import Grid
+from equimodal.benchmark.grid import TRIAL_SEED, Grid
 from equimodal.benchmark.local import Local
 from equimodal.benchmark.page import Contest, of_bench
 from equimodal.benchmark.paper_figures import _order
-from equimodal.benchmark.plan import Plan, refusals
+from equimodal.benchmark.plan import Plan, cells_of, refusals
 from equimodal.benchmark.run import bench
 from equimodal.benchmark.store import Record, Store
 from equimodal.benchmark.summary import Line, Summary
 from equimodal.benchmark.train_cell import Shelf
 from equimodal.benchmark.work import Choice
+from equimodal.errors import ConfigError
 from equimodal.methods import TCM
 from equimodal.report import latex, markdown
 from equimodal.training.settings import Settings
@@ -166,7 +168,7 @@ def test_one_seed_claims_nothing(tmp_path: Path) -> None:
 
 def test_tuning_has_equal_budgets_and_goes_on(tmp_path: Path) -> None:
     pytest.importorskip("optuna", reason="the extra 'bench' is not installed")
-    from equimodal.benchmark.tuning import SEED, ledger
+    from equimodal.benchmark.tuning import ledger
 
     made = grid(methods=["joint()", "uniform()"], seeds="0", alone=False, tune=3)
     with pytest.raises(KeyboardInterrupt):
@@ -176,7 +178,7 @@ def test_tuning_has_equal_budgets_and_goes_on(tmp_path: Path) -> None:
     assert [len(one.trials) for one in ledger(torn)] == [3]
     assert ledger(torn) == ledger(whole)
     trials = [cell for cell in calm.trained if cell.kind == "trial"]
-    assert {cell.seed for cell in trials} == {SEED}
+    assert {cell.seed for cell in trials} == {TRIAL_SEED}
     rows = {line.label for line in Summary.read(whole).lines}
     assert rows == {"joint()", "uniform()", "uniform() tuned"}
     some = bench(made, tmp_path / "d", executor=Here(), choice=Choice(only=("joint()",)))
@@ -278,6 +280,40 @@ def test_local_workers_train_the_same(done: Store, tmp_path: Path) -> None:
     assert {x.label: x.accuracy[0] for x in other.lines} == {
         label: value for label, value in here.items() if label in ("joint()", "uniform()")
     }
+
+
+def test_a_worker_that_is_still_starting_stops_without_its_run(tmp_path: Path) -> None:
+    """As a bench in the background has it, whose processes begin deaf to Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        made = grid(seeds="0", alone=False)
+        store = Store.create(tmp_path / "b")
+        cells = cells_of(refusals(Plan(made))[0], made.seeds)
+        news = Local(1).run(store, cells)
+        assert next(news).part == 0.0  # it has been given to a process, which imports for seconds
+        news.close()  # as Ctrl-C does
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not store.folder(cells[0].key).results.exists()
+
+
+def test_a_finished_run_that_lost_its_predictions_is_tested_again(tmp_path: Path) -> None:
+    made = grid(seeds="0", alone=False)
+    store = bench(made, tmp_path / "b", executor=Here())
+    cell = store.plan()[0][0]
+    before = store.records()[cell.key]
+    store.folder(cell.key).predictions.unlink()
+    store.results_file.unlink()  # the bench was killed before it wrote the run down
+    bench(made, tmp_path / "b", executor=(again := Here()))
+    assert [c.key for c in again.trained] == [cell.key]
+    assert store.records()[cell.key].right == before.right
+
+
+def test_the_status_of_a_bench_that_was_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no data set"):
+        bench(grid(data="sintetic()"), tmp_path / "b")
+    with pytest.raises(ConfigError, match="has no grid yet"):
+        Summary.read(Store.at(tmp_path / "b"))
 
 
 def test_published_tables() -> None:

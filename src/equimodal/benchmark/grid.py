@@ -12,7 +12,7 @@ from ..errors import ConfigError, nearest
 from ..training.settings import Settings, read_toml
 from .space import options
 
-__all__ = ["FIGURES", "Grid", "Part", "seeds_of"]
+__all__ = ["FIGURES", "TRIAL_SEED", "Grid", "Part", "seeds_of"]
 
 KNOWN = (
     "title", "methods", "data", "models", "seeds", "reference", "alone", "fixed", "tune", "settings", "figures",
@@ -21,6 +21,9 @@ KNOWN = (
 
 FIGURES = {"modalities": False, "ratio": False, "complementarity": True, "kernel-distance": True}
 """What the report may draw besides its tables, and whether it is drawn against an option of the methods."""
+
+TRIAL_SEED = 1000
+"""Of every trial of tuning; the rows of the table have other ones."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,10 @@ class Grid:
         if self.resplits and self.tune:
             raise ConfigError(
                 "Tuning on one split would see test samples of another: leave out 'tune' or 'resplits'."
+            )
+        if self.tune and TRIAL_SEED in self.seeds:
+            raise ConfigError(
+                f"Seed {TRIAL_SEED} is that of the trials, which no row of the table may share: leave it out of 'seeds'."
             )
         self._refuse_figures()
 

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -34,10 +33,12 @@ class Local:
 
     workers: int = 1
     _running: list[subprocess.Popen[str]] = field(default_factory=list)
+    _stopping: threading.Event = field(default_factory=threading.Event)
 
     def run(self, store: Store, cells: Sequence[Cell]) -> Iterator[Event]:
         jobs: queue.SimpleQueue[Cell] = queue.SimpleQueue()
         events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._stopping.clear()
         for cell in cells:
             jobs.put(cell)
         number = min(self.workers, len(cells))
@@ -58,12 +59,10 @@ class Local:
             self._stop(jobs, threads)
 
     def _stop(self, jobs: queue.SimpleQueue[Cell], threads: Sequence[threading.Thread]) -> None:
-        """Let the workers write a checkpoint; a second Ctrl-C leaves them to the end of their input."""
-        while not jobs.empty():
-            jobs.get()
-        for process in self._running:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
+        """Let the workers write a checkpoint."""
+        self._stopping.set()
+        for process in tuple(self._running):
+            _end_input(process)
         for thread in threads:
             thread.join()
 
@@ -78,7 +77,7 @@ class Local:
         process: subprocess.Popen[str] | None = None
         started: list[subprocess.Popen[str]] = []
         try:
-            while not jobs.empty():
+            while not self._stopping.is_set():
                 try:
                     cell = jobs.get_nowait()
                 except queue.Empty:
@@ -88,15 +87,13 @@ class Local:
                         process = self._start(store, number)
                         started.append(process)
                     code = _train(process, cell, events)
-                    if code is None or code in (130, -signal.SIGINT):
+                    if code is None or self._stopping.is_set():
                         break
                     if tried == TRIES:
                         how = f"signal {-code}" if code < 0 else f"code {code}"
                         log = store.path / "logs" / f"worker{number}.log"
                         reason = f"Its process ended by {how}, {TRIES} times; see {log}."
                         events.put(Event(cell, {}, record=Record(cell.key, "failed", reason)))
-                if code is not None and code in (130, -signal.SIGINT):
-                    break
         finally:
             for one in started:
                 _close(one)
@@ -122,15 +119,21 @@ class Local:
                 start_new_session=True,  # Ctrl-C reaches the bench, which stops its workers once
             )
         self._running.append(process)
+        if self._stopping.is_set():  # it may have come too late for `_stop` to see it
+            _end_input(process)
         return process
 
 
-def _close(process: subprocess.Popen[str]) -> None:
-    """The end of its input ends a worker."""
+def _end_input(process: subprocess.Popen[str]) -> None:
+    """It ends a worker, after a checkpoint; a signal could come before the worker listens to any."""
     assert process.stdin is not None
-    assert process.stdout is not None
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()
+
+
+def _close(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    _end_input(process)
     process.wait()
     process.stdout.close()
 
@@ -145,7 +148,7 @@ def _train(
     try:
         process.stdin.write(json.dumps(asdict(cell)) + "\n")
         process.stdin.flush()
-    except BrokenPipeError:
+    except (BrokenPipeError, ValueError):  # it has ended, or `_stop` has closed its input
         return process.wait()
     for line in process.stdout:
         told = json.loads(line)

@@ -167,6 +167,10 @@ class Store:
         Raises:
             ConfigError: none was written yet, or it is damaged.
         """
+        if not self.plan_file.exists():
+            raise ConfigError(
+                f"The bench in {self.path} has no grid yet: it is still being planned, or was refused; run it again."
+            )
         plan = _json(self.plan_file)
         return [Cell(**values) for values in plan["cells"]], plan["about"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..training.progress import Progress
     from ..training.settings import Settings
 
-__all__ = ["Shelf", "record_of", "shared_shelf", "train_cell"]
+__all__ = ["Shelf", "is_finished", "record_of", "shared_shelf", "train_cell"]
 
 
 class _Source(NamedTuple):
@@ -103,7 +103,7 @@ def train_cell(store: Store, cell: Cell, shelf: Shelf, progress: Progress | None
     began = time.monotonic()
     with store.training(cell.key):
         try:
-            if not store.folder(cell.key).results.exists():
+            if not is_finished(store, cell.key):
                 _train(store, cell, shelf, progress)
             return record_of(store, cell.key, time.monotonic() - began)
         except (EquimodalError, MemoryError, RuntimeError, ValueError, OSError) as error:
@@ -127,6 +127,12 @@ def _train(store: Store, cell: Cell, shelf: Shelf, progress: Progress | None) ->
     except CheckpointError:  # damaged by the disk: the cell is worth less than the grid
         shutil.rmtree(folder.path)
         train(settings, folder.path, progress=progress, data=data)
+
+
+def is_finished(store: Store, key: str) -> bool:
+    """Whether a run has all that its record is made of; one that lost a file goes on from its last checkpoint."""
+    folder = store.folder(key)
+    return folder.results.exists() and folder.predictions.exists()
 
 
 def record_of(store: Store, key: str, wall: float = 0.0) -> Record:

@@ -14,17 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import ConfigError, EquimodalError
-from .grid import Part
+from .grid import TRIAL_SEED, Part
 from .plan import Plan, Row
 from .space import Range, defaults, space, with_options
 from .store import Record, Store
 from .work import Work
 
-__all__ = ["SEED", "Ledger", "ledger", "tune"]
-
-SEED = 1000
-"""Of every trial; the rows of the table have other ones."""
-
+__all__ = ["Ledger", "ledger", "tune"]
 
 FAILED = "failed"
 
@@ -133,7 +129,7 @@ def tune(plan: Plan, rows: Sequence[Row], work: Work) -> list[Row]:
             except EquimodalError:  # such as a strength below the number of these modalities
                 study.refuse(number)
             else:
-                trials[study.name] = replace(row, kind="trial").cell(SEED)
+                trials[study.name] = replace(row, kind="trial").cell(TRIAL_SEED)
         known = work.train(list(trials.values()), f"trials {number + 1} of {plan.grid.tune}")
         for study in studies:
             if study.name in trials:
@@ -163,7 +159,7 @@ def _study(store: Store, row: Row) -> Any:
         raise ConfigError('Tuning needs Optuna: pip install "equimodal[bench]".') from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # The same space on the same settings: otherwise it is another study.
-    name = f"{row.data} | {row.model} | {row.label} | {row.cell(SEED).key}"
+    name = f"{row.data} | {row.model} | {row.label} | {row.cell(TRIAL_SEED).key}"
     study = optuna.create_study(
         study_name=name,
         storage=_storage(store),

@@ -9,7 +9,7 @@ from typing import Protocol
 from .cell import Cell
 from .executor import Event, Executor
 from .store import Record, Store
-from .train_cell import record_of
+from .train_cell import is_finished, record_of
 
 __all__ = ["Choice", "Watcher", "Work"]
 
@@ -81,7 +81,7 @@ class Work:
         known = self.store.records(keys)
         for key in keys:
             done = key in known and known[key].done
-            if not done and self.store.folder(key).results.exists():
+            if not done and is_finished(self.store, key):
                 known[key] = record_of(self.store, key)
                 self.store.add(known[key])
         return known
