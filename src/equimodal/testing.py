@@ -20,6 +20,7 @@ problem to train it on. A law that is broken raises an AssertionError that names
 from __future__ import annotations
 
 import functools
+import inspect
 import io
 import itertools
 import multiprocessing
@@ -331,8 +332,20 @@ def maker(expression: str | Make) -> Make:
             "expression."
         )
     if callable(expression):
+        _refuse_arguments(expression)
         return expression
     return functools.partial(build, expression, methods.BY_NAME, "method", Method)
+
+
+def _refuse_arguments(make: Make) -> None:
+    try:
+        inspect.signature(make).bind()
+    except TypeError as error:
+        name = getattr(make, "__name__", str(make))
+        raise TypeError(
+            f"{name} cannot be built without arguments ({error}): give what builds it, as lambda: {name}(...), or its "
+            "expression."
+        ) from None
 
 
 # The laws.

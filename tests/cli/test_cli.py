@@ -260,8 +260,10 @@ class TestTrain:
         data = "synthetic_count=2_samples=_80_20_20"
         assert folder.name == f"{data}-bio+tcm_.during_1_0.9-3"
 
-    def test_modalities_are_names_joined_by_commas(self) -> None:
-        assert main(["train", *QUICK, "--modalities=m2,m1", "--epochs=1", "--out=run"]) == 0
+    @pytest.mark.parametrize("names", [["m2,m1"], ["m2", "m1"]])
+    def test_modalities_are_names_with_commas_or_without(self, names: list[str]) -> None:
+        command = ["train", *QUICK, "--epochs=1", "--out=run", "--modalities", *names]
+        assert main(command) == 0
         found = json.loads(Path("run/results.json").read_text(encoding="utf-8"))
         assert list(found["test"]["modalities"]) == ["m2", "m1"]
 

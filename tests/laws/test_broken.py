@@ -71,6 +71,15 @@ def test_check_method_builds_the_method_itself() -> None:
         check_method(broken.Favouring())  # type: ignore[arg-type]
 
 
+def test_check_method_of_a_class_with_options_that_must_be_given() -> None:
+    class Named(Method):
+        def __init__(self, path: str) -> None:
+            super().__init__()
+
+    with pytest.raises(TypeError, match=r"Named .*'path'.*: give what builds it, as lambda: Named"):
+        check_method(Named)  # type: ignore[arg-type]
+
+
 def test_check_method_runs_the_laws() -> None:
     check_method("uniform(weight=0.5)", modalities=(2,))
     with pytest.raises(AssertionError, match="Law 8"):

@@ -23,6 +23,7 @@ from equimodal.errors import CheckpointError, ConfigError, TrainingError
 from equimodal.models import Multimodal, heads
 from equimodal.training.evaluate import evaluate
 from equimodal.training.fit import Run, fit
+from equimodal.training.progress import Silent
 from fixtures import small
 
 OPTIONS: dict[str, Any] = {"epochs": 3, "batch_size": 8, "lr": 0.1}
@@ -90,6 +91,27 @@ def test_any_number_of_modalities(modalities: int, missing: float) -> None:
     )
     assert run.results["test"]["fused"]["accuracy"] > 0.4
     assert sum(run.results["train"]["share"].values()) == pytest.approx(1)
+
+
+def test_what_is_trained_on_is_said_and_how_few_samples_choose() -> None:
+    class Heard(Silent):
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        def start(self, total_steps: int, description: str) -> None:
+            self.lines.append(description)
+
+        def message(self, text: str) -> None:
+            self.lines.append(text)
+
+    def told(**options: Any) -> list[str]:
+        fit(small.model(), small.splits(), "joint()", progress=(heard := Heard()), **options)
+        return heard.lines
+
+    what = "joint() on small · samples: 40 train, 21 val, 24 test · batches of 8"
+    few = "only 21 samples choose the epoch, each of them 4.8 points: mostly chance"
+    assert told(**OPTIONS) == [what, few]
+    assert told(**OPTIONS, select="last") == [what]
 
 
 def test_the_best_epoch_is_the_first_on_a_tie() -> None:

@@ -18,9 +18,9 @@ class Options(Settings):
 
     # The data set is an argument, not an option, and may also come from the experiment file.
     data: Annotated[str, Parameter(parse=False)] = ""
-    modalities: Annotated[
-        tuple[str, ...] | None, Parameter(negative="", consume_multiple=False)
-    ] = Field(None, description="use only these, in this order, joined by commas; else all")
+    modalities: Annotated[tuple[str, ...] | None, Parameter(negative="", consume_multiple=True)] = (
+        Field(None, description="use only these, in this order, as in a,b; else all")
+    )
     encoders: Annotated[dict[str, str], Parameter(negative="")] = Field(
         {}, description='as in --encoders.image "cnn(channels=1)"; else the data set\'s own'
     )

@@ -54,6 +54,9 @@ __all__ = ["LOG_EVERY", "Run", "fit", "resolve"]
 LOG_EVERY = 50
 """Batches between two readings of the device: the progress bar's figures, and whether the loss is finite."""
 
+FEW = 50
+"""With fewer samples to choose the epoch by, the user is told how much each of them weighs."""
+
 
 def fit(
     model: Multimodal,
@@ -291,11 +294,16 @@ class _Training:
         self.runtime.seed(self.settings.seed)
         self._restore()
         total = len(self.train) * self.settings.epochs
-        self.progress.start(total, f"{self.settings.method} on {self.settings.data}")
+        self.progress.start(total, self._description())
         self.progress.advance(self.position.step, {"epoch": self.position.epoch + 1})
         self.shown = self.position.step
         if self.data.advice and self.settings.epochs > 1:
             self.progress.message(self.data.advice)
+        if self.settings.select == "best" and self.selecting and len(self.selecting) < FEW:
+            self.progress.message(
+                f"only {len(self.selecting)} samples choose the epoch, each of them {100 / len(self.selecting):.1f} points: "
+                "mostly chance"
+            )
         with self.interrupt.caught():
             while not self.finished:
                 self.epoch(self.position.epoch)
@@ -303,6 +311,11 @@ class _Training:
                 self._save_if_due()
             self._save()
         return self._conclude()
+
+    def _description(self) -> str:
+        sizes = ", ".join(f"{len(part):,} {name}" for name, part in self.data.parts.items())
+        what = f"{self.settings.method} on {self.settings.data}"
+        return f"{what} · samples: {sizes} · batches of {self.settings.batch_size}"
 
     @property
     def finished(self) -> bool:
