@@ -154,6 +154,8 @@ def test_the_protocol_of_the_papers_selects_on_test_and_says_so() -> None:
     paper = fit(small.model(), data, "joint()", protocol="paper", **OPTIONS)
     honest = fit(small.model(), swapped, "joint()", **OPTIONS)
     assert (paper.results["protocol"], paper.results["selected_on"]) == ("paper", "test")
+    assert {line["selected_on"] for line in paper.history} == {"test"}
+    assert {line["selected_on"] for line in honest.history} == {"val"}
     assert [line["val"] for line in paper.history] == [line["val"] for line in honest.history]
     assert paper.results["epoch"] == honest.results["epoch"]
 

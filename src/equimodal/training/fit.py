@@ -245,7 +245,7 @@ class _Training:
         self.learner.train()
         self.optimizer = make_optimizer(self.learner, self.settings)
         self.train = self._train_feed()
-        selecting = self.data.test if self.settings.protocol == "paper" else self.data.val
+        selecting = self.data.parts[self.settings.selected_on]
         self.selecting = selecting if len(selecting) else None
         # What methods may read, whatever the run is selected on: nothing learns from the test split.
         self.val = self._feed(Loader(self.data.val, self.settings.batch_size, shuffle=False))
@@ -412,6 +412,7 @@ class _Training:
             "loss": dict(seen.loss),
             "train": train_figures(seen),
             "val": None if found is None else brief(found),
+            "selected_on": self.settings.selected_on,  # under `paper` these are samples of test
             "seconds": self._seconds(),
         }
         for leaf in self.learner.method.leaves():

@@ -141,7 +141,7 @@ def provenance(
         "epochs": len(history),
         "select": settings.select,
         "protocol": settings.protocol,
-        "selected_on": "test" if settings.protocol == "paper" else "val",
+        "selected_on": settings.selected_on,
         "data": settings.data,
         "method": settings.method,
         "seed": settings.seed,

@@ -136,6 +136,11 @@ class Settings(BaseModel):
         timed = self.checkpoint_every.endswith("s")
         return float(self.checkpoint_every[:-1]) if timed else None
 
+    @property
+    def selected_on(self) -> str:
+        """The split that the epochs are compared on; only the papers' protocol takes the test split for it."""
+        return "test" if self.protocol == "paper" else "val"
+
     def changed(self, **values: Any) -> Self:
         """These settings with other values; what was said by the user stays marked as such."""
         return type(self)(**{**self.said(), **values})
