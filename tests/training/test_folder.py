@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,6 +87,27 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, file_limit: Callable[[i
 def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"gone/state cannot be written: No such file"):
         write_atomic(tmp_path / "gone" / "state", b"x")
+
+
+def test_two_processes_may_write_one_file(tmp_path: Path) -> None:
+    """As two reports of one run do: the file is always the whole of one of them."""
+    file = tmp_path / "report.html"
+
+    def write(what: bytes) -> None:
+        for _ in range(30):
+            write_atomic(file, what * 30_000)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            write(b"theirs")
+            os._exit(0)
+        finally:
+            os._exit(1)
+    write(b"ours  ")
+    assert os.waitpid(child, 0)[1] == 0
+    assert file.read_bytes() in (b"theirs" * 30_000, b"ours  " * 30_000)
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_metrics_are_cut_to_what_is_known(run: RunFolder) -> None:

@@ -26,7 +26,9 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         TrainingError: the disk is full, or the file cannot be written.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(
+        f".{path.name}.{os.getpid()}.part"
+    )  # another process may write it too
     try:
         _write_through(temporary, data)
         os.replace(temporary, path)
