@@ -17,10 +17,10 @@ import equimodal
 from equimodal import Balanced, Batch, Multimodal, heads
 from equimodal.cli import main
 from equimodal.data import Arrays, load
-from equimodal.diagnostics import Bootstrap, Diagnosis, Interval
+from equimodal.diagnostics import Bootstrap, Diagnosis, Interval, Potential
 from equimodal.diagnostics.information import decompose, decomposition
 from equimodal.diagnostics.run import read_diagnosis
-from equimodal.diagnostics.verdict import case
+from equimodal.diagnostics.verdict import case, reach
 from equimodal.errors import ConfigError, DataError
 from equimodal.training.run import train
 from equimodal.training.settings import Settings
@@ -100,12 +100,61 @@ def test_figures_are_those_of_the_coalitions() -> None:
     assert found.information.modalities["m1"].value == pytest.approx(bound.item(), abs=1e-6)
 
 
-def test_pure_noise_cannot_be_balanced() -> None:
+@pytest.mark.parametrize("count", [250, 1500])
+@pytest.mark.parametrize("alone", [False, True])
+def test_pure_noise_is_uninformative_and_cannot_be_balanced(count: int, alone: bool) -> None:
+    only = Multimodal({"m2": Shown(1.0)}, heads.Linear({"m2": 3}, 3))
     found = equimodal.diagnose(
-        model(1.0, 1.0), [sample((0.8, 0.0), 1500, 1)], train=[sample((0.8, 0.0), 1500, 2)]
+        model(1.0, 1.0),
+        [sample((0.8, 0.0), count, 1)],
+        train=[sample((0.8, 0.0), 1500, 2)],
+        alone={"m2": only} if alone else None,
     )
-    assert "'m2' is lazy" in about(found) and "Balancing cannot help" in about(found)
-    assert "can help:" not in about(found)
+    assert "'m2' is uninformative as far as can be seen" in about(found)
+    assert "lazy" not in about(found) and "Balancing can help" not in about(found)
+    assert count < 1000 or "Balancing cannot help" in about(found)
+    held, reached = found.potential["m2"], found.verdict[0].evidence["reach"]
+    known = [f for f in (held.probe, held.alone_probe, held.alone) if f is not None]
+    assert len(known) == (3 if alone else 1) and reached == max(known, key=lambda f: f.value)
+
+
+def test_noise_of_a_rare_class_is_not_better_than_guessing_the_frequent_one() -> None:
+    """A probe of noise is right in 90% of such samples, far above one in three."""
+
+    def skewed(count: int, seed: int) -> Batch:
+        batch = sample((0.9, 0.0), 12 * count, seed)
+        frequent = torch.flatten((batch.target == 0).nonzero())[: 9 * count // 10]
+        rest = torch.flatten((batch.target > 0).nonzero())[: count - len(frequent)]
+        return batch.select(torch.cat([frequent, rest]).tolist())
+
+    found = equimodal.diagnose(model(1.0, 1.0), [skewed(1000, 1)], train=[skewed(1000, 2)])
+    assert found.potential["m2"].probe.value > 0.85
+    assert "'m2' is uninformative" in about(found)
+
+
+def test_what_is_worth_something_only_beside_another_is_not_called_uninformative() -> None:
+    """Two signs whose product is the class: by itself each says nothing."""
+
+    class Product(nn.Module):
+        def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+            return torch.stack([-inputs["a"] * inputs["b"], inputs["a"] * inputs["b"]], 1)
+
+    signs = 2.0 * torch.randint(2, (400, 2), generator=torch.Generator().manual_seed(0)) - 1
+    pairs = [({"a": signs[:, 0], "b": signs[:, 1]}, (signs.prod(1) > 0).long())]
+    found = equimodal.diagnose(Product(), pairs)
+    low = Interval(0.5, 0.45, 0.55)
+    probed = replace(found, potential={m: Potential(probe=low, adds=low) for m in "ab"})
+    none = replace(found.use["a"], leave_one_out=Interval(0.0, -0.05, 0.05))
+    assert reach(probed, "a") is None
+    of = {m: Potential(probe=low, adds=_between(-0.01, 0.01)) for m in "ab"}
+    assert reach(replace(found, potential=of), "a") is None  # without it accuracy falls
+    assert reach(replace(found, potential=of, use={"a": none}), "a") is not None
+
+
+def test_without_a_figure_of_what_it_holds_a_modality_is_only_the_weaker_one() -> None:
+    found = equimodal.diagnose(model(1.0, 1.0), [sample((0.8, 0.0), 900, 1)])
+    assert "'m2' is the weaker one" in about(found) and "is open" in about(found)
+    assert "lazy" not in about(found) and "uninformative" not in about(found)
 
 
 def test_a_lazy_modality_is_named_and_can_be_helped() -> None:

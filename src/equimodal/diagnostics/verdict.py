@@ -12,7 +12,7 @@ from typing import Literal
 from .bootstrap import Interval
 from .findings import Diagnosis, Potential, Sentence
 
-__all__ = ["MATTERS", "Case", "case", "lazy", "verdict"]
+__all__ = ["MATTERS", "Case", "behind", "case", "reach", "verdict"]
 
 FEWEST = 30
 """Test samples that a verdict needs: of fewer, intervals by resampling are far too short."""
@@ -34,21 +34,21 @@ def verdict(found: Diagnosis) -> tuple[Sentence, ...]:
                 f"{found.samples} test samples are too few for a verdict: give at least {FEWEST}.",
             ),
         )
-    weak = lazy(found)
+    weak = behind(found)
     if weak:
         return tuple(sentence for w in weak for sentence in _about(found, w))
     # They may all be left behind alike.
-    behind = [m for m in found.modalities if case(found, m) == "helps"]
-    if not behind and found.accuracy.low <= found.chance:
+    alike = [m for m in found.modalities if case(found, m) == "helps"]
+    if not alike and found.accuracy.low <= found.chance:
         said = (
             f"The model is not shown to do better than always naming the most frequent class ({100 * found.chance:.1f}%), "
             "so that nothing can be said of what its modalities give."
         )
         return (Sentence("balance", said, {"accuracy": found.accuracy}),)
     said = "No modality contributes less than the others beyond doubt"
-    said += ", but not all give what they hold." if behind else ": there is no imbalance to repair."
+    said += ", but not all give what they hold." if alike else ": there is no imbalance to repair."
     shares = {f"Shapley {m}": found.use[m].shapley_accuracy for m in found.modalities}
-    return (Sentence("balance", said, shares), *(s for m in behind for s in _could(found, m)))
+    return (Sentence("balance", said, shares), *(s for m in alike for s in _could(found, m)))
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Weak:
     behind: Interval
 
 
-def lazy(found: Diagnosis) -> list[Weak]:
+def behind(found: Diagnosis) -> list[Weak]:
     """The modalities that contribute less than the strongest one, beyond doubt."""
     strong = max(found.modalities, key=lambda m: found.use[m].shapley_accuracy.value)
     weak = [
@@ -90,13 +90,44 @@ def case(found: Diagnosis, modality: str) -> Case:
     return "cannot" if adds.high < MATTERS or gives_all else "open"
 
 
+def reach(found: Diagnosis, modality: str) -> tuple[str, Interval] | None:
+    """The most that a modality reaches by itself, if nothing shows that it knows the class.
+
+    Nothing does if it is no better than guessing both in probes and trained alone, as far as these are known, adds nothing to
+    the others' features, and can be left out without a loss. None if something does, or neither was measured.
+    """
+    held = found.potential[modality]
+    by_itself = {
+        "a linear probe of its features": held.probe,
+        "a linear probe of its encoder trained alone": held.alone_probe,
+        "the modality trained alone": held.alone,
+    }
+    known = {how: figure for how, figure in by_itself.items() if figure is not None}
+    beside = (_first(held.alone_adds, held.adds), found.use[modality].leave_one_out)
+    if any(figure.low > found.chance for figure in known.values()) or not known:
+        return None
+    if any(figure is not None and figure.positive for figure in beside):
+        return None
+    return max(known.items(), key=lambda item: item[1].value)
+
+
 def _about(found: Diagnosis, weak: Weak) -> Iterator[Sentence]:
-    m, use = weak.name, found.use[weak.name]
+    """Lazy is only who could give more; one that knows nothing is not."""
+    m, use, most = weak.name, found.use[weak.name], reach(found, weak.name)
+    said, evidence = f"{m!r} is the weaker one", {}
+    if case(found, m) == "helps":
+        said = f"{m!r} is lazy"
+    elif most is not None:
+        how, figure = most
+        said, evidence = (
+            f"{m!r} is uninformative as far as can be seen, for even {how} is not better than guessing the most frequent class "
+            f"({_percent(figure)} against {100 * found.chance:.1f}%)",
+            {"reach": figure},
+        )
     yield Sentence(
         m,
-        f"{m!r} is {'the weaker one' if case(found, m) == 'used' else 'lazy'}: it gives {_points(use.shapley_accuracy)} of accuracy, {_points(weak.behind)} less than "
-        f"{weak.strong!r}.",
-        {"shapley": use.shapley_accuracy, "behind": weak.behind},
+        f"{said}: it gives {_points(use.shapley_accuracy)} of accuracy, {_points(weak.behind)} less than {weak.strong!r}.",
+        {"shapley": use.shapley_accuracy, "behind": weak.behind, **evidence},
     )
     yield from _could(found, m)
 
