@@ -17,11 +17,11 @@ from dataclasses import replace
 from equimodal.data import load
 from equimodal.data.datasets.synthetic import truth
 from equimodal.diagnostics.answers import Answers
-from equimodal.diagnostics.bootstrap import Interval
 from equimodal.diagnostics.coalitions import plan
 from equimodal.diagnostics.conditional import ROWS, _kept, _read, _reduced, _samples, _trained
 from equimodal.diagnostics.diagnosis import conclude
 from equimodal.diagnostics.findings import Diagnosis
+from equimodal.diagnostics.intervals import Interval
 from equimodal.diagnostics.own import ask
 from equimodal.training.evaluate import batches
 from equimodal.training.run import train

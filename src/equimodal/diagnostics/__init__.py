@@ -7,7 +7,7 @@ Pure functions of a model and data, or of recorded values, that give frozen data
 from __future__ import annotations
 
 from .answers import Absence, Answers
-from .bootstrap import Bootstrap, Interval
+from .bootstrap import Bootstrap
 from .conditional import Conditional
 from .diagnosis import diagnose
 from .findings import (
@@ -26,6 +26,7 @@ from .findings import (
     Use,
 )
 from .information import Decomposition, Distribution
+from .intervals import Interval
 
 __all__ = [
     "Absence",

@@ -1,5 +1,7 @@
 """Intervals over test samples: the bootstrap, with the same resamples for every figure, so that differences are paired.
 
+Accuracies have Wilson's interval instead, see `intervals`.
+
 Every figure is a mean over samples, or a function of a table of counts; resampling N samples with replacement is drawing
 how often each one counts, so R resamples of K means are one product of matrices.
 """
@@ -12,42 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEVEL", "Bootstrap", "Interval"]
+from .intervals import LEVEL, Interval, alike, are_alike, normal_point
+
+__all__ = ["Bootstrap"]
 
 Array = NDArray[np.float64]
 
-LEVEL = 0.95
 RESAMPLES = 1000
 CELLS = 4_000_000  # of the matrix of counts that is held at a time
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure and where it may lie.
-
-    Attributes:
-        value: the estimate.
-        low, high: ends of the interval, which covers the truth in 95 of 100 test sets.
-    """
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def positive(self) -> bool:
-        """Whether the figure is above zero beyond doubt."""
-        return self.low > 0
-
-    @property
-    def negative(self) -> bool:
-        """Whether the figure is below zero beyond doubt."""
-        return self.high < 0
-
-    @property
-    def differs(self) -> bool:
-        """Whether the interval excludes zero: only then is a difference called one."""
-        return self.positive or self.negative
 
 
 @dataclass(frozen=True)
@@ -73,12 +47,19 @@ class Bootstrap:
             found = np.bincount(drawn.ravel(), minlength=rows * self.samples)
             yield found.reshape(rows, self.samples).astype(np.float64)
 
-    def means(self, values: Array, weight: Array | None = None) -> list[Interval | None]:
+    def means(
+        self,
+        values: Array,
+        weight: Array | None = None,
+        within: tuple[float, float] | None = None,
+    ) -> list[Interval | None]:
         """For each column of values [N, K] its mean, in a normal interval of the resamples' spread.
 
         Args:
             values: one row per sample.
             weight: [N] or [N, K], 1 where a sample counts; a column in which none does has no mean.
+            within: the least and the most that a value can be: a column of values that are all the same, whose resamples have
+                no spread, then has the interval of `alike`.
         """
         values = np.asarray(values, dtype=np.float64)
         counted = np.ones_like(values) if weight is None else _columns(weight, values)
@@ -89,20 +70,29 @@ class Bootstrap:
         with np.errstate(invalid="ignore", divide="ignore"):
             means = np.where(there > 0, total / there, np.nan)
             value = both[:, : values.shape[1]].sum(0) / counted.sum(0)
-        return [
-            self.normal(value[k], means[:, k][there[:, k] > 0]) if counted[:, k].any() else None
-            for k in range(values.shape[1])
-        ]
+        found: list[Interval | None] = []
+        for k in range(values.shape[1]):
+            seen = values[counted[:, k] > 0, k]
+            if not len(seen):
+                found.append(None)
+            elif within is not None and are_alike(seen):
+                found.append(alike(float(value[k]), len(seen), *within, self.level))
+            else:
+                found.append(self.normal(value[k], means[:, k][there[:, k] > 0]))
+        return found
 
-    def mean(self, values: Array, weight: Array | None = None) -> Interval | None:
+    def mean(
+        self,
+        values: Array,
+        weight: Array | None = None,
+        within: tuple[float, float] | None = None,
+    ) -> Interval | None:
         """The mean of values [N]; None where no sample counts."""
-        return self.means(np.asarray(values)[:, None], weight)[0]
+        return self.means(np.asarray(values)[:, None], weight, within)[0]
 
     def normal(self, value: float, resampled: Array) -> Interval:
         """The value ± z · spread of the resamples."""
-        from scipy.special import ndtri
-
-        reach = float(ndtri(0.5 + self.level / 2)) * float(resampled.std())
+        reach = normal_point(self.level) * float(resampled.std())
         return Interval(float(value), float(value) - reach, float(value) + reach)
 
     def corrected(self, value: float, resampled: Array) -> Interval:

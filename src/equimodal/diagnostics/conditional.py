@@ -30,7 +30,8 @@ from ..methods.infobridge.estimator import Estimator
 from ..methods.infobridge.memory import Nothing
 from ..methods.infobridge.samples import Samples
 from .answers import Answers
-from .bootstrap import Bootstrap, Interval
+from .bootstrap import Bootstrap
+from .intervals import Interval
 
 __all__ = ["Conditional", "conditional"]
 

@@ -18,12 +18,13 @@ from ..models import Multimodal
 from ..training.evaluate import batches
 from . import own, plain
 from .answers import Absence, Answers
-from .bootstrap import RESAMPLES, Bootstrap, Interval
+from .bootstrap import RESAMPLES, Bootstrap
 from .coalitions import Plan, plan
 from .conditional import conditional as shared
 from .findings import Diagnosis, Information, Interaction, Potential, Subset, Use
 from .geometry import geometry
 from .information import decomposition, distribution, entropy, lower_bound, most_to_know, pointwise
+from .intervals import Interval, rate
 from .potential import Probes, probes
 from .robustness import BATCH, SAMPLES, Shaken, robustness, selected, some
 from .verdict import verdict
@@ -33,6 +34,9 @@ __all__ = ["diagnose"]
 Array = NDArray[np.float64]
 Model = Balanced | Multimodal | Callable[[dict[str, Any]], Any]
 Data = Dataset | Iterable[Any]
+
+APART = (-1.0, 1.0)
+"""How far apart two answers can be that are right or wrong, and what a modality can add to one."""
 
 
 def diagnose(
@@ -125,7 +129,7 @@ def conclude(
     probed = None if train is None or not test.features else probes(train, test, seed=seed)
     names = test.plan.modalities
     shapley = test.correct @ test.plan.shapley.T  # [N, M]
-    accuracy = _sure(bootstrap.mean(test.correct[:, -1]))
+    accuracy = _sure(rate(test.correct[:, -1]))
     pairs = list(itertools.combinations(names, 2))
     made = Diagnosis(
         modalities=names,
@@ -139,12 +143,11 @@ def conclude(
         potential=_potential(test, train, probed, alone or {}, bootstrap, seed),
         differences=_differences(names, shapley, bootstrap),
         interactions=tuple(
-            Interaction(a, b, _sure(bootstrap.mean(test.correct @ test.plan.interaction(a, b))))
-            for a, b in pairs
+            Interaction(a, b, _interaction(test, a, b, bootstrap)) for a, b in pairs
         ),
         information=_information(test, pairs, bootstrap) if test.unimodal else None,
         geometry=geometry(test, drawn=maps, seed=seed),
-        robustness=robustness(test, shaken, seed, resamples),
+        robustness=robustness(test, shaken),
     )
     if conditional and train is not None and made.information is not None:
         found = shared(train, test, pairs, seed)
@@ -156,34 +159,45 @@ def conclude(
 
 
 def _subsets(test: Answers, bootstrap: Bootstrap) -> tuple[Subset, ...]:
-    right, log_p = bootstrap.means(test.correct), bootstrap.means(test.log_likelihood)
+    right, log_p = [rate(column) for column in test.correct.T], bootstrap.means(test.log_likelihood)
+    if test.absence == "missing" and not test.plan.coalitions[0]:
+        right[0] = Interval(
+            *3 * (1 / test.classes,)
+        )  # uniform by definition, not by what the samples show
     return tuple(
         Subset(coalition, _sure(right[i]), _sure(log_p[i]))
         for i, coalition in enumerate(test.plan.coalitions)
     )
 
 
+def _interaction(test: Answers, first: str, second: str, bootstrap: Bootstrap) -> Interval:
+    values = test.correct @ test.plan.interaction(first, second)
+    return _sure(bootstrap.mean(values, within=(-2.0, 2.0)))
+
+
 def _use(
     test: Answers, shapley: Array, classes: Sequence[str], bootstrap: Bootstrap
 ) -> dict[str, Use]:
     plan, names = test.plan, test.plan.modalities
-    shares = bootstrap.means(shapley)
+    shares = bootstrap.means(shapley, within=APART)
     reach = most_to_know(test.target)  # others that mislead can double what it is worth
     of_sample = test.log_likelihood @ plan.shapley.T
     log_shares = bootstrap.means(of_sample)
-    lost = bootstrap.means(test.correct @ np.stack([plan.leave_one_out(m) for m in names]).T)
-    gained = bootstrap.means(test.correct @ np.stack([plan.add_one_in(m) for m in names]).T)
+    lost, gained = (
+        bootstrap.means(test.correct @ np.stack([of(m) for m in names]).T, within=APART)
+        for of in (plan.leave_one_out, plan.add_one_in)
+    )
     error = plan.sampling_error(test.correct.mean(0))
     member = np.eye(len(classes))[test.target]  # [N, C]
     found = {}
     for i, m in enumerate(names):
-        of_class = bootstrap.means(np.repeat(shapley[:, [i]], len(classes), 1), member)
+        of_class = bootstrap.means(np.repeat(shapley[:, [i]], len(classes), 1), member, APART)
         found[m] = Use(
             _sure(shares[i]),
             _sure(log_shares[i]),
             _sure(lost[i]),
             _sure(gained[i]),
-            _decoupled(test, m, bootstrap),
+            _decoupled(test, m),
             dict(zip(classes, of_class, strict=True)),
             float(error[i]),
             distribution(of_sample[:, i], -2 * reach, 2 * reach),
@@ -191,10 +205,10 @@ def _use(
     return found
 
 
-def _decoupled(test: Answers, modality: str, bootstrap: Bootstrap) -> Interval | None:
+def _decoupled(test: Answers, modality: str) -> Interval | None:
     if modality not in test.unimodal:
         return None
-    return bootstrap.mean(_own(test, modality), test.present[modality].astype(float))
+    return rate(_own(test, modality)[test.present[modality]])
 
 
 def _own(test: Answers, modality: str) -> Array:
@@ -206,7 +220,7 @@ def _own(test: Answers, modality: str) -> Array:
 
 def _differences(names: Sequence[str], shapley: Array, bootstrap: Bootstrap) -> dict[str, Interval]:
     return {
-        f"{a} - {b}": _sure(bootstrap.mean(shapley[:, i] - shapley[:, j]))
+        f"{a} - {b}": _sure(bootstrap.mean(shapley[:, i] - shapley[:, j], within=APART))
         for (i, a), (j, b) in itertools.permutations(enumerate(names), 2)
     }
 
@@ -222,21 +236,22 @@ def _potential(
     best = _best_probes(test, train, alone, seed) if alone else None
     found = {}
     for m in test.plan.modalities:
-        mean = functools.partial(bootstrap.mean, weight=test.present[m].astype(np.float64))
+        there = test.present[m]
+        apart = functools.partial(bootstrap.mean, weight=there.astype(np.float64), within=APART)
         figures: dict[str, Interval | None] = {}
         if probed is not None:
-            figures["probe"] = mean(probed.alone[m])
-            figures["unused"] = mean(probed.alone[m] - _own(test, m))
+            figures["probe"] = rate(probed.alone[m][there])
+            figures["unused"] = apart(probed.alone[m] - _own(test, m))
             adds = probed.adds(m)
-            figures["adds"] = None if adds is None else bootstrap.mean(adds)
+            figures["adds"] = None if adds is None else bootstrap.mean(adds, within=APART)
         if m in alone:
-            figures["alone"] = mean(alone[m][0].correct[:, -1])
+            figures["alone"] = rate(alone[m][0].correct[there, -1])
         if best is not None and m in alone:
-            figures["alone_probe"] = mean(best.alone[m])
+            figures["alone_probe"] = rate(best.alone[m][there])
             if probed is not None:
-                figures["gap"] = mean(best.alone[m] - probed.alone[m])
+                figures["gap"] = apart(best.alone[m] - probed.alone[m])
             adds = best.adds(m)
-            figures["alone_adds"] = None if adds is None else bootstrap.mean(adds)
+            figures["alone_adds"] = None if adds is None else bootstrap.mean(adds, within=APART)
         found[m] = Potential(**figures)
     return found
 

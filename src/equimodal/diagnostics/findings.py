@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .answers import Absence
-from .bootstrap import LEVEL, Interval
 from .conditional import Conditional
 from .information import Decomposition, Distribution
+from .intervals import LEVEL, Interval
 
 __all__ = [
     "Cloud",

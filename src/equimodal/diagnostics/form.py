@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import DataError
-from .bootstrap import Interval
 from .findings import Curve, Diagnosis
+from .intervals import Interval
 
 __all__ = ["from_dict", "html", "tables", "text", "to_dict"]
 
@@ -83,7 +83,7 @@ def _conditional(found: Diagnosis) -> list[tuple[tuple[str, ...], Rows]]:
 
 
 def _robustness(found: Diagnosis) -> list[tuple[tuple[str, ...], Rows]]:
-    """A row per curve; the last column is the widest half of an interval in it."""
+    """A row per curve; the last column is how far an interval in it reaches at most."""
     if found.robustness is None:
         return []
     shown = found.robustness
@@ -104,9 +104,9 @@ def _curves(
         if curve is None:
             rows.append((name, *("–" for _ in at), "–"))
             continue
-        widest = max(i.high - i.low for i in curve.accuracy)
+        widest = max(i.reach for i in curve.accuracy)
         shown = [f"{100 * i.value:.1f}" for i in curve.accuracy]
-        rows.append((name, *shown, f"± {50 * widest:.1f}"))
+        rows.append((name, *shown, f"± {100 * widest:.1f}"))
     return (title, *(form.format(a) for a in at), ""), rows
 
 
@@ -164,7 +164,7 @@ def _html_table(headers: Sequence[str], rows: Rows) -> str:
 
 def _how(found: Diagnosis) -> str:
     return (
-        f"{found.samples} samples; ± is half of the {found.level:.0%} interval over them; "
+        f"{found.samples} samples; ± is how far the {found.level:.0%} interval over them reaches; "
         f"modalities are taken away by '{found.absence}'."
     ) + _tried(found)
 
@@ -181,13 +181,13 @@ def _tried(found: Diagnosis) -> str:
 def _percent(figure: Interval | None) -> str:
     if figure is None:
         return "–"
-    return f"{100 * figure.value:.1f} ± {50 * (figure.high - figure.low):.1f}"
+    return f"{100 * figure.value:.1f} ± {100 * figure.reach:.1f}"
 
 
 def _plain(figure: Interval | None) -> str:
     if figure is None:
         return "–"
-    return f"{figure.value:.3f} ± {(figure.high - figure.low) / 2:.3f}"
+    return f"{figure.value:.3f} ± {figure.reach:.3f}"
 
 
 def _minus(figure: Interval) -> Interval:

@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .answers import Answers
-from .bootstrap import Bootstrap, Interval
+from .bootstrap import Bootstrap
 from .findings import Cloud, Geometry, Map, Pair
+from .intervals import Interval
 
 __all__ = ["cka", "clouds", "geometry", "kernel_distances", "maps", "uniformity"]
 

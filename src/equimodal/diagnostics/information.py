@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import Bootstrap, Interval
+from .bootstrap import Bootstrap
+from .intervals import Interval
 
 __all__ = [
     "Decomposition",

@@ -25,9 +25,9 @@ from ..core import Batch
 from ..data.dataset import Dataset
 from ..training.evaluate import batches
 from .answers import Answers
-from .bootstrap import RESAMPLES, Bootstrap
 from .coalitions import Plan
 from .findings import Curve, Robustness
+from .intervals import rate
 
 __all__ = [
     "BATCH",
@@ -67,33 +67,30 @@ class Shaken:
     wrong: Mapping[str, Array]
 
 
-def robustness(
-    answers: Answers, shaken: Shaken | None, seed: int = 0, resamples: int = RESAMPLES
-) -> Robustness:
+def robustness(answers: Answers, shaken: Shaken | None) -> Robustness:
     """Curves of accuracy, with intervals.
 
     Args:
         answers: of all coalitions that were asked.
         shaken: what was said of noise and wrong inputs, where they were tried.
-        seed, resamples: of the bootstrap.
     """
     names = answers.plan.modalities
     there = np.stack([answers.present[m] for m in names], 1)
     groups = [*((m,) for m in names), names]
     values = [missing(answers.plan, answers.correct, there, group) for group in groups]
-    *alone, together = _curves(RATES, values, seed, resamples)
+    *alone, together = (_curve(RATES, of) for of in values)
     missed = dict(zip(names, alone, strict=True))
     if shaken is None:
         return Robustness(missed, together, {}, {}, 0, answers.plan.exact)
     noise = [np.column_stack([shaken.whole, right]) for right in shaken.noise.values()]
-    noisy = dict(zip(shaken.noise, _curves(STRENGTHS, noise, seed, resamples), strict=True))
+    noisy = dict(zip(shaken.noise, (_curve(STRENGTHS, of) for of in noise), strict=True))
     rates = np.array(RATES)
     mixed = [np.outer(shaken.whole, 1 - rates) + np.outer(w, rates) for w in shaken.wrong.values()]
     return Robustness(
         missed,
         together,
         {m: noisy.get(m) for m in names},
-        dict(zip(shaken.wrong, _curves(RATES, mixed, seed, resamples), strict=True)),
+        dict(zip(shaken.wrong, (_curve(RATES, of) for of in mixed), strict=True)),
         len(shaken.whole),
         answers.plan.exact,
     )
@@ -137,14 +134,10 @@ def chances(plan: Plan, there: NDArray[np.bool_], away: Sequence[str]) -> Array:
     return found
 
 
-def _curves(at: Sequence[float], values: Sequence[Array], seed: int, resamples: int) -> list[Curve]:
-    """Of tables [n, K], a column for each strength; all on the same resamples."""
-    if not values:
-        return []
-    means = Bootstrap(len(values[0]), seed, resamples).means(np.concatenate(values, 1))
-    known = [figure for figure in means if figure is not None]
-    size = len(at)
-    return [Curve(tuple(at), tuple(known[i * size : (i + 1) * size])) for i in range(len(values))]
+def _curve(at: Sequence[float], values: Array) -> Curve:
+    """Of answers [n, K], a column for each strength."""
+    known = (rate(column) for column in values.T)
+    return Curve(tuple(at), tuple(figure for figure in known if figure is not None))
 
 
 # What asking needs.

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from .bootstrap import Interval
 from .findings import Diagnosis, Potential, Sentence
+from .intervals import Interval
 
 __all__ = ["MATTERS", "Case", "behind", "case", "reach", "verdict"]
 
@@ -195,7 +195,7 @@ def _first(*figures: Interval | None) -> Interval | None:
 
 
 def _points(figure: Interval) -> str:
-    return f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}] points"
+    return f"{figure.text()} points"
 
 
 def _percent(figure: Interval) -> str:

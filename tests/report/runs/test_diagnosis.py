@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from equimodal.diagnostics import Diagnosis
-from equimodal.diagnostics.bootstrap import Interval
+from equimodal.diagnostics import Diagnosis, Interval
 from equimodal.diagnostics.findings import VERSION
 from equimodal.diagnostics.information import Decomposition
 from equimodal.errors import ConfigError

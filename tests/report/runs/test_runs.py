@@ -190,7 +190,9 @@ def test_difference_on_the_same_samples() -> None:
     found = difference(one, other)
     half = 1.959963984540054 * ((14 - 36 / 50) / (50 * 49)) ** 0.5
     assert (found.value, found.low, found.high) == pytest.approx((0.12, 0.12 - half, 0.12 + half))
-    assert not found.sure and difference(one, ~one).sure
+    assert not found.differs and difference(one, ~one).differs
+    same = difference(one, one)  # that no sample of 50 differs does not show that none ever does
+    assert same.value == 0 and same.high == -same.low == pytest.approx(wilson(0.0, 50).high)
 
 
 def test_runs_have_names_of_their_own(folders: list[Path], tmp_path: Path) -> None:

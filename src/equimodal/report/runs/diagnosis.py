@@ -61,7 +61,7 @@ def potential(runs: Sequence[Record]) -> Section | None:
             _by_modality(
                 "What each modality holds",
                 "What lies to the right of the model's own logits is held by a modality and not given.",
-                "Test accuracy on the samples that have the modality, with 95% bootstrap intervals over test samples. Probe: "
+                "Test accuracy on the samples that have the modality, with 95% Wilson intervals over test samples. Probe: "
                 "logistic regression on the frozen features of the encoder in this model, or of the same encoder trained alone.",
                 shown,
                 accuracies,
@@ -159,7 +159,7 @@ def _subsets(runs: Sequence[Record]) -> Figure:
     return by_run(
         "Every subset of modalities",
         "What a modality adds is the step from a set without it to the set with it.",
-        f"Test accuracy of the model when it sees these modalities only; {_absence(runs)}; 95% bootstrap intervals.",
+        f"Test accuracy of the model when it sees these modalities only; {_absence(runs)}; 95% Wilson intervals.",
         runs,
         rows,
         "test accuracy",

@@ -85,7 +85,7 @@ def _lead(runs: Sequence[Record]) -> str:
         )
     first = reference(runs)
     apart = {run.name: _apart(run, first) for run in runs if run is not first}
-    sure = {name: found for name, found in apart.items() if found is not None and found.sure}
+    sure = {name: found for name, found in apart.items() if found is not None and found.differs}
     if all(found is None for found in apart.values()):
         return f"The runs are not compared: none was tested on the same samples as {first.name}."
     if not sure:
@@ -188,7 +188,7 @@ def _finding(run: Record, name: str, ceiling: Record | None) -> tuple[str, str]:
         return UNPROBED, decoupled
     apart = _gap(best, probe, int(of["samples"]), ceiling.samples)
     evidence = f"linear probe {_percent(probe)}, of its encoder trained alone {_percent(best)}, difference {apart.text()} points"
-    if not apart.sure:
+    if not apart.differs:
         return LEVEL, evidence
     if apart.value > 0:
         return LAZY, evidence
@@ -306,7 +306,7 @@ def _difference(apart: Interval | None) -> Cell:
     if apart is None:
         return Cell(None)
     value, low, high = (f"{100 * v:+.1f}" for v in (apart.value, apart.low, apart.high))
-    return Cell(apart.value, f"{value} [{low}, {high}]", strong=apart.sure)
+    return Cell(apart.value, f"{value} [{low}, {high}]", strong=apart.differs)
 
 
 def _labelled(run: Record) -> str:

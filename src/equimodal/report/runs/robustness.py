@@ -38,7 +38,7 @@ def _missing(runs: Sequence[Record]) -> list[Figure]:
             "Expected test accuracy when a modality is missing at this rate, alone or each of them independently; of the "
             "modalities of a sample one always stays. From the answers with every subset, so nothing is drawn at random"
             + ("" if _found(run)["exact"] else ", but for the subsets of many modalities")
-            + "; 95% bootstrap intervals.",
+            + "; 95% Wilson intervals.",
             "missing rate, %",
             100,
         )
@@ -53,7 +53,7 @@ def _noise(runs: Sequence[Record]) -> list[Figure]:
             _found(run)["noise"],
             "The modality whose line falls first is the one that the model trusts, or the one whose encoder is brittle.",
             "Test accuracy with Gaussian noise on one input, in standard deviations of that input over the data, on "
-            f"{_found(run)['samples']:,} samples; 95% bootstrap intervals.{_without_noise(run)}",
+            f"{_found(run)['samples']:,} samples; 95% Wilson intervals.{_without_noise(run)}",
             "standard deviations of noise",
             1,
         )
@@ -74,7 +74,7 @@ def _wrong(runs: Sequence[Record]) -> list[Figure]:
             _found(run)["wrong"],
             "Where this is steeper than missing, an input that contradicts the others does more harm than none.",
             "Expected test accuracy when the input of one modality is that of another sample at this rate, on "
-            f"{_found(run)['samples']:,} samples; 95% bootstrap intervals.",
+            f"{_found(run)['samples']:,} samples; 95% Wilson intervals.",
             "rate of wrong inputs, %",
             100,
         )

@@ -14,7 +14,7 @@ from ..page import Section, Side
 from .coalitions import Coalition, accuracy, adds, coalitions, likelihood, shapley
 from .diagnosis import use_figures
 from .front import together
-from .intervals import Interval, wilson
+from .intervals import Interval, rate
 from .nats import shares
 from .record import FUSED, Record
 
@@ -119,7 +119,7 @@ def _subsets(runs: Sequence[Record]) -> Any:
 def _accuracy(run: Record, group: Coalition) -> Interval | None:
     if run.said is None or not set(group) <= set(run.modalities):
         return None
-    return wilson(float(accuracy(run.said, group).mean()), len(run.said.target))
+    return rate(accuracy(run.said, group))
 
 
 _SHAPLEY = (
