@@ -111,6 +111,42 @@ def test_a_model_of_transformers() -> None:
     uses_first_alone(found, float(right.float().mean()))
 
 
+@pytest.mark.parametrize("precision", [torch.float64, torch.bfloat16])
+def test_probabilities_are_not_taken_for_logits(precision: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    label = torch.randint(4, (300,), generator=generator)
+    inputs = {m: torch.randn(300, 4, generator=generator, dtype=torch.float64) for m in "ab"}
+    inputs["a"] += 2 * torch.eye(4)[label]
+    batches = [({m: v[i : i + 90] for m, v in inputs.items()}, label[i : i + 90])
+               for i in range(0, 300, 90)]  # fmt: skip
+
+    def logits(inputs: dict[str, Tensor]) -> Tensor:
+        return 3 * inputs["a"] + inputs["b"]
+
+    said = equimodal.diagnose(logits, batches)
+    given = equimodal.diagnose(lambda x: logits(x).softmax(1).to(precision), batches)
+    close = {"abs": 1e-9} if precision == torch.float64 else {"abs": 0.01}
+    for one, other in zip(said.subsets, given.subsets, strict=True):
+        assert other.log_likelihood.value == pytest.approx(one.log_likelihood.value, **close)
+    shaken = zip(
+        said.robustness.noise["a"].accuracy, given.robustness.noise["a"].accuracy, strict=True
+    )
+    assert all(b.value == pytest.approx(a.value, **close) for a, b in shaken)
+    assert said.remarks == () and "probabilities" not in said.text()
+    [remark] = given.remarks
+    assert remark in given.text() and Diagnosis.from_dict(given.to_dict()) == given
+    # Logits that are not negative, or that sum to 1, are logits.
+    for other in (lambda x: logits(x).relu(), lambda x: logits(x) - logits(x).mean(1, True) + 0.25):
+        assert equimodal.diagnose(other, batches).remarks == ()
+
+
+def test_answers_that_are_now_probabilities_now_not_are_refused() -> None:
+    pairs = [({"a": np.ones((2, 2)), "scale": np.full((2, 1), s)}, np.zeros(2, dtype=int))
+             for s in (0.5, 2.0)]  # fmt: skip
+    with pytest.raises(DataError, match="probabilities for some samples and with something else"):
+        equimodal.diagnose(lambda x: x["a"] * x["scale"], pairs, ("a",), shaken=0)
+
+
 def test_answers_that_are_no_numbers_are_refused() -> None:
     pairs = [({"a": np.ones((2, 2))}, np.zeros(2, dtype=int))]
     with pytest.raises(DataError, match="NaN or infinite"):

@@ -44,6 +44,7 @@ class Answers:
         features: for each modality [N, d]; nothing where they are not known.
         present: for each modality [N] booleans.
         spread: for each input of floating numbers its standard deviation over the data, [d] or [1]; see `Spread`.
+        probabilities: whether the model answered with probabilities, so that their logarithms stand for logits.
     """
 
     plan: Plan
@@ -56,6 +57,7 @@ class Answers:
     features: Mapping[str, Tensor]
     present: Mapping[str, NDArray[np.bool_]]
     spread: Mapping[str, Tensor] = field(default_factory=dict)
+    probabilities: bool = False
 
     def __len__(self) -> int:
         return len(self.target)
@@ -83,6 +85,7 @@ class Collector:
         self.present: dict[str, list[Tensor]] = {}
         self.spread: dict[str, Spread] = {}
         self.classes = 0
+        self.probabilities = False
 
     def add(self, logits: Tensor, target: Tensor) -> None:
         """Logits [S, B, C] of the coalitions, targets [B]."""
@@ -125,6 +128,7 @@ class Collector:
             {m: torch.cat(parts) for m, parts in self.features.items()},
             {m: torch.cat(parts).bool().numpy() for m, parts in self.present.items()},
             {name: spread.deviation() for name, spread in self.spread.items()},
+            self.probabilities,
         )
 
 

@@ -35,6 +35,7 @@ Array = NDArray[np.float64]
 Model = Balanced | Multimodal | Callable[[dict[str, Any]], Any]
 Data = Dataset | Iterable[Any]
 
+PROBABILITIES = "The model answers with probabilities (no number is below 0, each row sums to 1): their logarithms stand for logits."
 APART = (-1.0, 1.0)
 """How far apart two answers can be that are right or wrong, and what a modality can add to one."""
 
@@ -57,7 +58,7 @@ def diagnose(
 
     Args:
         model: a learner or model of this library, or any function (also a module) of a dictionary from names to arrays
-            that gives logits [B, C].
+            that gives logits [B, C], or probabilities, which are seen to be such.
         loader: test data: a data set, its batches, or pairs (inputs, target).
         modalities: names of the function's inputs that count as modalities; or for each modality the names of its
             inputs, where it has several. A model of this library knows its own.
@@ -148,6 +149,7 @@ def conclude(
         information=_information(test, pairs, bootstrap) if test.unimodal else None,
         geometry=geometry(test, drawn=maps, seed=seed),
         robustness=robustness(test, shaken),
+        remarks=(PROBABILITIES,) if test.probabilities else (),
     )
     if conditional and train is not None and made.information is not None:
         found = shared(train, test, pairs, seed)

@@ -245,6 +245,7 @@ class Diagnosis:
         information: None where the model has no logits per modality.
         geometry: None where the model has no features per modality.
         robustness: None in a diagnosis that was made before there was any.
+        remarks: sentences on how the answers were read.
         verdict: in words.
         version: of this form.
     """
@@ -266,6 +267,7 @@ class Diagnosis:
     version: int = VERSION
     geometry: Geometry | None = None
     robustness: Robustness | None = None
+    remarks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in `diagnosis.json`."""

@@ -163,10 +163,11 @@ def _html_table(headers: Sequence[str], rows: Rows) -> str:
 
 
 def _how(found: Diagnosis) -> str:
-    return (
+    said = (
         f"{found.samples} samples; ± is how far the {found.level:.0%} interval over them reaches; "
         f"modalities are taken away by '{found.absence}'."
-    ) + _tried(found)
+    )
+    return " ".join([said + _tried(found), *found.remarks])
 
 
 def _tried(found: Diagnosis) -> str:

@@ -1,4 +1,8 @@
-"""Answers of any function of a dictionary of modalities: it is asked once for each coalition, and for each change."""
+"""Answers of any function of a dictionary of modalities: it is asked once for each coalition, and for each change.
+
+Its answers are logits, or probabilities, of which the logarithms are taken as logits. Which they are is seen: logits whose
+rows all are non-negative and sum to 1 do not occur.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,8 @@ from .robustness import STRENGTHS, Rows, Shaken, others
 __all__ = ["Groups", "ask", "groups", "pairs", "shake"]
 
 LEAST = 1e-9
+ROUNDED = 0.01
+"""How far the sum of probabilities may be from 1, of low precision or rounded to two digits."""
 Inputs = Mapping[str, Any]
 Groups = Mapping[str, Sequence[str]]
 """For each modality the keys of its inputs: ``{"text": ("input_ids", "attention_mask"), "image": ("pixels",)}``."""
@@ -69,7 +75,7 @@ def ask(
     """What the function answers; a module is in evaluation mode and gets its inputs on its device.
 
     Raises:
-        DataError: an answer is not one row of logits for each sample.
+        DataError: an answer is not one row of logits or probabilities for each sample.
         ConfigError: an input has no zero or mean.
     """
     rng = np.random.default_rng(seed)
@@ -87,11 +93,13 @@ def ask(
                 m: pools[m].of(here) if pools else _blank(inputs, keys[m], absence, means)
                 for m in plan.modalities
             }
-            logits = [
-                _logits(model, {**inputs, **_taken(blank, coalition)}, len(labels))
+            said = [
+                _said(model, {**inputs, **_taken(blank, coalition)}, len(labels))
                 for coalition in plan.coalitions
             ]
-            found.add(torch.stack(logits), labels)
+            if not found.target:  # of the first batch
+                found.probabilities = all(map(_are_probabilities, said))
+            found.add(torch.stack([_logits(s, found.probabilities) for s in said]), labels)
             found.keep({}, {}, {m: torch.ones(len(labels)) for m in plan.modalities})
             for key in (key for group in keys.values() for key in group):
                 if not _is_text(inputs[key]):
@@ -135,7 +143,9 @@ def shake(
             if not len(here):
                 continue
             kept = {key: _some(values, here, count) for key, values in inputs.items()}
-            correct = functools.partial(_correct, model, kept, labels[here].long())
+            correct = functools.partial(
+                _correct, model, kept, labels[here].long(), known.probabilities
+            )
             for m in names:
                 wrong[m].append(correct([pools[m].of(every)])[0])
             for m in noise:
@@ -158,11 +168,12 @@ def _correct(
     model: Callable[[dict[str, Any]], Any],
     inputs: Inputs,
     target: Tensor,
+    probabilities: bool,
     shown: Iterable[Inputs],
 ) -> Tensor:
     """[K, B]: 1 where the answer is right with each of K other inputs of a modality."""
-    logits = [_logits(model, {**inputs, **other}, len(target)) for other in shown]
-    return right(torch.stack(logits).double(), target)
+    said = [_said(model, {**inputs, **other}, len(target)) for other in shown]
+    return right(torch.stack([_logits(s, probabilities) for s in said]).double(), target)
 
 
 def _noisy(
@@ -310,17 +321,34 @@ def _like(values: Any, mean: np.ndarray[Any, Any]) -> Any:
     return np.broadcast_to(mean.astype(values.dtype), values.shape)
 
 
-def _logits(model: Callable[[dict[str, Any]], Any], inputs: dict[str, Any], count: int) -> Tensor:
+def _said(model: Callable[[dict[str, Any]], Any], inputs: dict[str, Any], count: int) -> Tensor:
+    """[count, C]: the answer as it was given, on the CPU."""
     if isinstance(model, nn.Module):
         where = next((p.device for p in model.parameters()), torch.device("cpu"))
         inputs = {k: v.to(where) if isinstance(v, Tensor) else v for k, v in inputs.items()}
-    said = model(inputs)
-    logits = said if isinstance(said, Tensor) else torch.as_tensor(np.asarray(said))
-    if logits.ndim != 2 or len(logits) != count:
+    answer = model(inputs)
+    said = answer if isinstance(answer, Tensor) else torch.as_tensor(np.asarray(answer))
+    if said.ndim != 2 or len(said) != count:
         raise DataError(
-            f"The model must answer with logits [samples, classes]; for {count} samples it gave {list(logits.shape)}."
+            "The model must answer with logits or probabilities [samples, classes]; "
+            f"for {count} samples it gave {list(said.shape)}."
         )
-    return _finite(logits.cpu())
+    return said.cpu()
+
+
+def _are_probabilities(said: Tensor) -> bool:
+    return bool((said >= 0).all() and ((said.double().sum(1) - 1).abs() <= ROUNDED).all())
+
+
+def _logits(said: Tensor, probabilities: bool) -> Tensor:
+    """Logits of answers [B, C]."""
+    if not probabilities:
+        return _finite(said)
+    if not _are_probabilities(said):
+        raise DataError(
+            "The model answers with probabilities for some samples and with something else for others: give logits for all."
+        )
+    return _finite(said.double().log())
 
 
 def _finite(logits: Tensor) -> Tensor:
