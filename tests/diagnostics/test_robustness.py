@@ -19,6 +19,8 @@ from equimodal.diagnostics import Curve, Diagnosis, own
 from equimodal.diagnostics.coalitions import plan
 from equimodal.diagnostics.robustness import RATES, STRENGTHS, chances, missing, others, selected
 from equimodal.diagnostics.spread import Spread
+from equimodal.errors import ConfigError
+from equimodal.models.encoders import Frozen, Table
 
 
 class Same(nn.Module):
@@ -163,6 +165,28 @@ def test_noise_of_a_model_of_this_library(padded: bool) -> None:
     passed = [1.0, *(float(ndtr(2**0.5 / s)) for s in STRENGTHS[1:])]
     assert values(found.noise["x"]) == pytest.approx(passed, abs=0.025)
     assert found.noise["ids"] is None
+
+
+def test_categories_take_no_noise_and_have_no_zero() -> None:
+    """The class is the category, the number beside it is nothing; the third modality has categories alone."""
+    label = torch.arange(400) % 4
+    ids = label[:, None].float()
+    rows = torch.cat([torch.randn(400, 1, generator=torch.Generator().manual_seed(0)), ids], 1)
+    encoders = {"row": Frozen(Table(1, (4,))), "number": Table(1), "ids": Table(0, (4,))}
+    learner = Multimodal(encoders, heads.Linear(dict.fromkeys(encoders, 64), classes=4))
+    batch = Batch({"row": rows, "number": rows[:, :1], "ids": ids}, label)
+    answers = own.ask(Balanced(learner), [batch], plan(tuple(encoders)), "missing")
+    assert answers.spread["row"].tolist() == pytest.approx(
+        [float(rows[:, 0].std(correction=0)), 0.0]
+    )
+    assert answers.spread.keys() == {"row", "number"}
+    found = equimodal.diagnose(learner, [batch])
+    assert found.robustness.noise["ids"] is None and found.robustness.noise["row"] is not None
+    assert "No noise is added to ids, texts and other integers, as of ids." in found.text()
+    for absence in ("zero", "mean"):
+        with pytest.raises(ConfigError, match=f"'row' has no {absence} input: choose"):
+            equimodal.diagnose(learner, [batch], absence=absence)
+    assert equimodal.diagnose(learner, [batch], absence="permute").absence == "permute"
 
 
 def test_samples_that_lack_a_modality_stay_as_they_are() -> None:

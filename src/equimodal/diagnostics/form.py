@@ -176,6 +176,8 @@ def _tried(found: Diagnosis) -> str:
     said = " Of the modalities of a sample at least one is never missing."
     if found.robustness.samples:
         said += f" Noise and wrong inputs were tried on {found.robustness.samples} samples."
+    if still := [m for m, curve in found.robustness.noise.items() if curve is None]:
+        said += f" No noise is added to ids, texts and other integers, as of {', '.join(still)}."
     return said
 
 

@@ -12,11 +12,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core import Balanced, Batch, Input, Output, Padded, Phase, Step
 from ..core.evaluation import evaluating
 from ..errors import ConfigError, DataError
+from ..models.encoders import Table
 from ..training.place import place
 from .answers import Absence, Answers, Collector, right
 from .coalitions import Coalition, Plan
@@ -91,7 +92,8 @@ def _ask(
     found.add(torch.stack([answer(s) for s in found.plan.coalitions]), batch.target)
     found.keep(whole.unimodal, features, masks)
     for m in modalities:
-        found.measure(m, _values(batch.inputs[m], masks[m]))
+        values = _values(batch.inputs[m], masks[m])
+        found.measure(m, _numbers(learner.model.encoders[m], values))
 
 
 def _strangers(learner: Balanced, batches: Iterable[Batch], seed: int) -> Iterator[Strangers]:
@@ -121,6 +123,21 @@ def _values(values: Input, there: Tensor) -> Tensor:
         real = (steps < values.lengths[:, None].to(there.device)) & there[:, None]
         return values.values[real]
     return values[there]
+
+
+def _numbers(encoder: nn.Module, values: Tensor) -> Tensor:
+    """The values without the ids of a table's categories: what does not vary takes no noise, and integers none at all."""
+    count = _categories(encoder)
+    if not count:
+        return values
+    numbers = values[:, :-count]
+    return torch.cat([numbers, 0 * values[:, -count:]], 1) if numbers.shape[1] else values.long()
+
+
+def _categories(encoder: nn.Module) -> int:
+    """How many entries of an input are ids of categories; they are the last ones."""
+    tables = (part for part in encoder.modules() if isinstance(part, Table))
+    return next((table.columns - table.numbers for table in tables), 0)
 
 
 @torch.no_grad()
@@ -228,9 +245,10 @@ def _blanks(learner: Balanced, data: Iterable[Batch], absence: Absence) -> dict[
     found = {}
     for m in learner.model.modalities:
         total, count = None, 0
+        ids = _categories(learner.model.encoders[m]) > 0
         for batch in data:
             values = batch.inputs[m]
-            if isinstance(values, Padded) or not values.is_floating_point():
+            if isinstance(values, Padded) or not values.is_floating_point() or ids:
                 raise ConfigError(
                     f"The modality {m!r} has no {absence} input: choose the absence 'missing' or 'permute'."
                 )

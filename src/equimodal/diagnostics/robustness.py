@@ -6,7 +6,7 @@
   modalities not every coalition was asked; those of a size that were stand for all of this size.
 - **Noise**: Gaussian, of so many standard deviations of the input over the data: of each entry of a vector and each
   channel (last axis) of a sequence, of all values together where an input has more axes. Inputs that are no floating
-  numbers have none.
+  numbers have none, and the ids of categories in a row of a table stay as they are: an id near another means nothing.
 - **Wrong**: with probability r the input is that of another sample.
 
 Noise and wrong inputs are tried on at most `SAMPLES` samples, drawn at random: they need the model again.

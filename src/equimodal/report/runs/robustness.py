@@ -64,7 +64,9 @@ def _noise(runs: Sequence[Record]) -> list[Figure]:
 
 def _without_noise(run: Record) -> str:
     none = [name for name, curve in _found(run)["noise"].items() if curve is None]
-    return f" No noise is added to {', '.join(none)}: the input is no floating number." * bool(none)
+    return f" No noise is added to {', '.join(none)}: the input is ids or other integers." * bool(
+        none
+    )
 
 
 def _wrong(runs: Sequence[Record]) -> list[Figure]:
