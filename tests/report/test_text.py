@@ -80,8 +80,12 @@ def test_results_show_percent_and_the_weights_that_were_tested(
     results(
         {
             "test": {
+                "samples": 1200,
                 "fused": {"accuracy": 0.8167},
-                "modalities": {"a": {"decoupled": 0.5, "probe": 0.75}, "b": {"decoupled": 0.25}},
+                "modalities": {
+                    "a": {"decoupled": 0.5, "probe": 0.75, "samples": 100},
+                    "b": {"decoupled": None, "samples": 0},
+                },
             },
             "train": {"discrepancy_ratio": 2.345},
             "epoch": 3,
@@ -92,6 +96,10 @@ def test_results_show_percent_and_the_weights_that_were_tested(
         }
     )
     said = " ".join(capsys.readouterr().out.split())
-    assert "fused 81.7 – a 50.0 75.0 b 25.0 –" in said
+    # Wilson's interval of 980 of 1,200 and of 50 of 100
+    assert "test accuracy, 1,200 samples" in said
+    assert (
+        "fused 81.7 79.4 to 83.8 – a, decoupled 50.0 40.4 to 59.6 75.0 b, decoupled – – –" in said
+    )
     assert "ratio 2.35 · weights of epoch 4 of 5 (best on test: not comparable" in said
     assert "62 s" in said

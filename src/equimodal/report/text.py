@@ -78,16 +78,18 @@ def figure(value: float | None, digits: int = 2) -> str:
 def results(found: Mapping[str, Any]) -> None:
     """Print the final figures of a run, as they stand in its `results.json`."""
     test = found["test"]
-    rows = [("fused", percent(test["fused"]["accuracy"]), NONE)]
+    rows = [_accuracy("fused", test["fused"]["accuracy"], test["samples"])]
     fusion = found.get("fusion")
     if fusion and fusion["kept"]:
-        rows += [("fused, fitted", percent(test["fitted"]["accuracy"]), NONE)]
+        rows += [_accuracy("fused, fitted", test["fitted"]["accuracy"], test["samples"])]
     rows += [
-        (name, percent(of["decoupled"]), percent(of.get("probe")))  # not probed: a dash
+        _accuracy(f"{name}, decoupled", of["decoupled"], of["samples"], of.get("probe"))
         for name, of in test["modalities"].items()
     ]
-    print_table(("test accuracy, %", "decoupled", "linear probe"), rows)
-    ratio = figure(found["train"]["discrepancy_ratio"])
+    what = f"test accuracy, {test['samples']:,} samples"
+    print_table((what, "%", "95% interval", "linear probe, %"), rows)
+    several = len(test["modalities"]) > 1  # one alone leads nobody
+    ratio = figure(found["train"]["discrepancy_ratio"] if several else None)
     print_text(
         f"discrepancy ratio {ratio} · weights of epoch {found['epoch'] + 1} of {found['epochs']} "
         f"({found['select']}{_SELECTED[found['protocol']]}) · {found['seconds']:.0f} s"
@@ -95,6 +97,19 @@ def results(found: Mapping[str, Any]) -> None:
     if fusion and fusion["kept"]:
         weights = ", ".join(f"{name} {figure(w)}" for name, w in fusion["weights"].items())
         print_text(f"weights of the fitted fusion: {weights}")
+
+
+def _accuracy(
+    name: str, accuracy: float | None, samples: int, probe: float | None = None
+) -> tuple[str, str, str, str]:
+    """A row: of no sample there is no accuracy, and what was not probed has a dash."""
+    from ..diagnostics.intervals import wilson  # here: most of what prints tables needs no PyTorch
+
+    if accuracy is None or not samples:
+        return name, NONE, NONE, percent(probe)
+    found = wilson(accuracy, samples)
+    interval = f"{percent(found.low)} to {percent(found.high)}"
+    return name, percent(accuracy), interval, percent(probe)
 
 
 _SELECTED = {"honest": "", "paper": " on test: not comparable with honest figures"}
