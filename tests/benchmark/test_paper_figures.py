@@ -18,6 +18,7 @@ from equimodal.benchmark.run import bench
 from equimodal.benchmark.statistics import spread
 from equimodal.benchmark.summary import Summary
 from equimodal.benchmark.train_cell import Shelf
+from equimodal.data import Arrays
 from equimodal.report.page import Figure, Page, Side
 from equimodal.training.evaluate import Predictions, batches
 from equimodal.training.folder import RunFolder
@@ -49,6 +50,10 @@ def test_a_curve_goes_as_far_as_all_runs_and_says_how_far_they_are_apart() -> No
     assert spread([1.0]).n == 1 and padded([])[1] == []
 
 
+def _two_classes(target: torch.Tensor) -> Arrays:
+    return Arrays({"a": torch.zeros(len(target), 1)}, target, ("no", "yes"))
+
+
 def test_no_modality_is_right_on_a_sample_that_lacks_it(tmp_path: Path) -> None:
     """Also where the class is the first, which a row of nothing would name."""
     logits = 3 * torch.eye(2)[[0, 0, 1]]
@@ -59,7 +64,7 @@ def test_no_modality_is_right_on_a_sample_that_lacks_it(tmp_path: Path) -> None:
         target=torch.tensor([0, 0, 1]),
         index=torch.arange(3),
     )
-    write_predictions(tmp_path / "p.parquet", said, ("no", "yes"), "test")
+    write_predictions(tmp_path / "p.parquet", said, _two_classes(said.target), "test")
     assert right(tmp_path / "p.parquet", "a").tolist() == [False, True, False]
     assert right(tmp_path / "p.parquet").tolist() == [True, True, True]
 
@@ -79,7 +84,7 @@ def test_complementarity_by_hand(tmp_path: Path) -> None:
         target=target,
         index=torch.arange(4),
     )
-    write_predictions(folder.predictions, said, ("no", "yes"), "test")
+    write_predictions(folder.predictions, said, _two_classes(target), "test")
     folder.results.write_text(json.dumps({"modalities": ["a", "b"]}))
     # a is right on 1 of 4, b on 2, one of them on 3, the fusion on 3.
     assert complementarity(folder) == pytest.approx((3 / 4 - 2 / 4, 3 / 4 - 2 / 4))

@@ -11,6 +11,8 @@ import pytest
 
 from equimodal.cli import main
 from equimodal.data.manifest import Recipe
+from equimodal.report.runs.record import read
+from equimodal.report.runs.samples import samples
 from fixtures import own
 from fixtures.media import write_cube, write_video, write_wav
 
@@ -60,6 +62,29 @@ def test_a_run_is_resumed_and_predicts_where_the_data_have_moved(
     assert after["test"]["fused"] == before["test"]["fused"]
     said(capsys, 0, "predict", "run", "--split=val", f"--data-root={moved}")
     assert pq.read_table("run/predictions-val.parquet").num_rows == 3
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_predictions_and_report_name_samples_as_the_table_does(
+    ids: bool, pets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its ids, or by its rows, the header being row 1."""
+    if not ids:
+        pets.write_text(pets.read_text().replace('id = "id"\n', ""))
+    said(capsys, 0, "train", pets, *QUICK, "--epochs=1", "--out=run")
+    kinds = {
+        row["id"] if ids else f"row {i}": row["species"] for i, row in enumerate(own.rows(), 2)
+    }
+    table = pq.read_table("run/predictions.parquet").to_pydict()
+    assert [kinds[name] for name in table["name"]] == table["target"]
+    assert len(set(table["name"])) == len(table["target"]) > 3
+    said(capsys, 0, "predict", "run", "--split=train")
+    train = pq.read_table("run/predictions-train.parquet").to_pydict()
+    assert [kinds[name] for name in train["name"]] == train["target"]
+    assert not set(train["name"]) & set(table["name"])
+    shown = samples([read(Path("run"), "run")], 3)
+    assert shown is not None
+    assert {card.name for card in shown.parts[0].cards} <= set(table["name"])
 
 
 def test_several_epochs_of_decoding_are_told_and_how_to_save_them(

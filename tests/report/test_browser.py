@@ -60,7 +60,7 @@ def cards() -> Section:
     }
     views = {name: view(name, value) for name, value in values.items()}
     belief = Belief(BAD, [(BAD, 0.9, True), ("b", 0.1, False)])
-    return Section("Shown", [Samples([Card(3, BAD, [belief, Belief("words", [])], views, BAD)])])
+    return Section("Shown", [Samples([Card(BAD, BAD, [belief, Belief("words", [])], views, BAD)])])
 
 
 @pytest.fixture(scope="module")

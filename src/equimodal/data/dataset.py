@@ -99,6 +99,10 @@ class Dataset(torch.utils.data.Dataset[Sample], ABC):
         """What a sample says in a modality of text, as it was written; None in every other modality."""
         return None
 
+    def name(self, index: int) -> str:
+        """What its owner calls the sample at a position: an id, a row of a table, a clip; "" where it has no name."""
+        return ""
+
     @property
     def class_counts(self) -> dict[str, int]:
         """For each class the number of samples."""

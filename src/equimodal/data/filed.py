@@ -97,6 +97,9 @@ class Filed(Dataset):
         key = (self.seed, "augment", name, epoch, index)
         return self.readers[name].finish(stored, numpy_generator(*key) if self.augment else None)
 
+    def name(self, index: int) -> str:
+        return self.names[index]
+
     def text(self, name: str, index: int) -> str | None:
         item = self.items[name][index]
         return None if item is None else self.readers[name].text(item[0])

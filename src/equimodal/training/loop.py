@@ -435,6 +435,6 @@ class Training:
         }
         if self.folder:
             weights = fusion_weights(results)
-            write_predictions(self.folder.predictions, said, self.data.classes, "test", weights)
+            write_predictions(self.folder.predictions, said, self.data.test, "test", weights)
             self.folder.write_json(self.folder.results, results)
         return results

@@ -1,6 +1,6 @@
 """`predictions.parquet`: probabilities of every sample, fused and per modality.
 
-Columns: ``index`` (position in the split), ``target`` and ``prediction`` (names of classes), ``split``,
+Columns: ``index`` (position in the split), ``name`` where the data name their samples, ``target`` and ``prediction`` (names of classes), ``split``,
 ``p_fused_<class>``, ``p_fitted_<class>`` where fitted fusion is used (which then makes the prediction), and for each modality ``present_<modality>`` and ``p_<modality>_<class>``, which are null where the
 sample lacks the modality.
 """
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..data.dataset import Dataset
 from .evaluate import Predictions
 from .folder import write_atomic
 from .fused_weights import fuse
@@ -27,7 +28,7 @@ __all__ = ["right", "table", "write_predictions"]
 
 def table(
     predictions: Predictions,
-    classes: Sequence[str],
+    data: Dataset,
     split: str,
     weights: Mapping[str, float] | None = None,
 ) -> pa.Table:
@@ -35,20 +36,23 @@ def table(
 
     Args:
         predictions: of N samples.
-        classes: their names.
-        split: that the samples are of.
+        data: of which they are.
+        split: its name.
         weights: of fitted fusion, where it is used.
     """
-    names = np.asarray(classes)
+    classes = data.classes
+    labels = np.asarray(classes)
+    names = [data.name(i) for i in predictions.index.tolist()]
     logits = {"fused": predictions.fused}
     if weights is not None:
         logits["fitted"] = fuse(predictions.unimodal, weights, predictions.present)
     *_, best = logits.values()
     columns: dict[str, Any] = {
         "index": predictions.index.numpy(),
-        "target": names[predictions.target.numpy()],
+        **({"name": names} if any(names) else {}),
+        "target": labels[predictions.target.numpy()],
         "split": pa.array([split]).take(pa.array(np.zeros(len(predictions.target), dtype=int))),
-        "prediction": names[best.argmax(1).numpy()],
+        "prediction": labels[best.argmax(1).numpy()],
     }
     for name, values in logits.items():
         columns |= _probabilities(name, values, classes)
@@ -71,13 +75,13 @@ def _probabilities(
 def write_predictions(
     path: Path,
     predictions: Predictions,
-    classes: Sequence[str],
+    data: Dataset,
     split: str,
     weights: Mapping[str, float] | None = None,
 ) -> None:
     """Write the table, whole or not at all."""
     content = io.BytesIO()
-    pq.write_table(table(predictions, classes, split, weights), content)
+    pq.write_table(table(predictions, data, split, weights), content)
     write_atomic(path, content.getvalue())
 
 

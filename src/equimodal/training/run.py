@@ -319,7 +319,7 @@ def predict(
         raise ConfigError(f"{splits.name} has no samples in {split}.")
     said = collect(run.learner, batches(part, run.settings.batch_size))
     path = Path(out) if out else _default_file(Path(folder), split, splits.name if data else None)
-    write_predictions(path, said, splits.classes, split, fusion_weights(run.results))
+    write_predictions(path, said, part, split, fusion_weights(run.results))
     return path
 
 

@@ -20,13 +20,14 @@ from ..splits import Splits
 from .attempt import unreadable
 from .divide import divide
 from .learned import Learned, described, fit, restored
+from .names import Names
 from .recipe import Modality, Recipe
 from .samples import Origin, Samples
 from .shards import Shards
-from .streams import Columns, Files, Stored, Stream, Survey, Texts, filled, survey
-from .table import Table, read
+from .streams import Columns, Files, Stored, Stream, Survey, Texts, survey
+from .table import Table, column_hash, filled, read
 
-__all__ = ["Opened", "column_hash", "load", "open_manifest"]
+__all__ = ["Opened", "load", "open_manifest"]
 
 PARTS = ("train", "val", "test")
 SPELLINGS = {
@@ -45,6 +46,7 @@ class Opened:
     Attributes:
         recipe: that it was read by.
         lines: how messages name its rows.
+        names: what its rows are called.
         digest: SHA-256 of the columns that the recipe names.
         classes: their names.
         targets: [N] class ids; -1 where the row has no label.
@@ -60,7 +62,9 @@ class Opened:
         table = read(recipe.manifest, recipe.columns)  # not kept: a stream has its own columns
         self.lines = table.lines
         self._refuse_twice(table)
-        self.digest = b"".join(column_hash(table.column(name)) for name in recipe.columns)
+        hashes = {name: column_hash(table.column(name)) for name in recipe.columns}
+        self.digest = b"".join(hashes.values())
+        self.names = Names(table.lines, recipe.id, hashes.get(recipe.id, b""))
         pa.default_memory_pool().release_unused()
         self.shards = Shards.read(recipe) if recipe.shards else None
         self.targets, self.classes = self._labels(table)
@@ -261,7 +265,9 @@ def load(
     }
     origin = Origin(_fingerprint(opened, surveys), recipe.seed)
     made = {
-        part: Samples(streams, at, torch.from_numpy(opened.targets[at]), opened.classes, origin)
+        part: Samples(
+            streams, at, torch.from_numpy(opened.targets[at]), opened.classes, origin, opened.names
+        )
         for part, at in parts.items()
     }
     return Splits(
@@ -381,16 +387,3 @@ def _fingerprint(opened: Opened, surveys: Iterable[Survey]) -> str:
     if opened.shards is not None:
         digest.update(opened.shards.digest.encode())
     return digest.hexdigest()
-
-
-def column_hash(array: pa.Array) -> bytes:
-    """SHA-256 of a column's values."""
-    digest = hashlib.sha256(repr((array.type, len(array), array.null_count)).encode())
-    digest.update(np.packbits(filled(array)).tobytes())
-    if pa.types.is_nested(array.type):
-        array = pa.array(map(repr, array.to_pylist()))
-    if not pa.types.is_string(array.type):  # what lies below a null is anything
-        array = pc.cast(array, pa.string()).fill_null("")
-    for buffer in array.buffers()[1:]:
-        digest.update(buffer)
-    return digest.digest()

@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 
 from ...errors import ConfigError, DataError
 from .attempt import Progress, attempt, mapped
-from .load import Opened, Rows, absent, column_hash, open_manifest
+from .load import Opened, Rows, absent, open_manifest
 from .recipe import Recipe
 from .shards import INDEX, RECORD, decoding, name_of
 from .streams import Files, survey
-from .table import read
+from .table import column_hash, read
 
 __all__ = ["Written", "prepare", "verify"]
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from ...core.batch import Batch
 from ..dataset import Dataset, Sample, known_modalities
 from ..draws import numpy_generator
+from .names import Names
 from .streams import Stream
 
 __all__ = ["Origin", "Samples"]
@@ -42,6 +43,7 @@ class Samples(Dataset):
         targets: [N] class ids.
         classes: the names of the classes.
         origin: of the rows.
+        names: of the rows.
         augment: whether samples are seen as in training: differently in each epoch, as a function of (seed, epoch, index).
     """
 
@@ -52,6 +54,7 @@ class Samples(Dataset):
         targets: Tensor,
         classes: Sequence[str],
         origin: Origin,
+        names: Names,
         *,
         augment: bool = False,
     ) -> None:
@@ -60,6 +63,7 @@ class Samples(Dataset):
         self.targets = targets
         self.classes = tuple(classes)
         self.origin = origin
+        self.names = names
         self.augment = augment
         self.modalities = tuple(self.streams)
         self.shapes = {name: stream.shape for name, stream in self.streams.items()}
@@ -85,6 +89,9 @@ class Samples(Dataset):
         }
         present = {name: mask[chosen] for name, mask in self.present.items()}
         return Batch(inputs, self.targets[chosen], chosen, present)
+
+    def name(self, index: int) -> str:
+        return self.names.of(int(self.rows[index]))
 
     def text(self, name: str, index: int) -> str | None:
         stream, row = self.streams[name], int(self.rows[index])
@@ -112,7 +119,9 @@ class Samples(Dataset):
     def _like(
         self, streams: Mapping[str, Stream], rows: NDArray[np.int64], targets: Tensor, augment: bool
     ) -> Samples:
-        return Samples(streams, rows, targets, self.classes, self.origin, augment=augment)
+        return Samples(
+            streams, rows, targets, self.classes, self.origin, self.names, augment=augment
+        )
 
     def fingerprint(self) -> str:
         """SHA-256 of the manifest, of how it is read and of the sizes of its files, not of their contents; and of the rows."""

@@ -28,8 +28,8 @@ from torch import Tensor
 from ...errors import DataError
 from ..media.reader import Reader
 from .recipe import Modality, Recipe
-from .streams import Stored, filled
-from .table import Lines
+from .streams import Stored
+from .table import Lines, filled
 
 __all__ = ["INDEX", "RECORD", "Packed", "Shards", "decoding"]
 

@@ -24,7 +24,7 @@ from ...errors import DataError
 from ..dataset import fits, stack
 from ..media.reader import Reader
 from ..media.table import Table as Vectors
-from .table import Lines
+from .table import Lines, filled
 
 __all__ = ["Columns", "Files", "Generator", "Stored", "Stream", "Survey", "Texts", "survey"]
 
@@ -221,12 +221,6 @@ def _leaving(text: str, folder: Path) -> str:
         f"the file {text!r} lies outside the manifest's folder {folder}; move it there, or say allow_outside = true in the "
         "data TOML."
     )
-
-
-def filled(cells: pa.Array) -> NDArray[np.bool_]:
-    """[N] booleans: which cells are not empty."""
-    found: NDArray[np.bool_] = pc.is_valid(cells).to_numpy(zero_copy_only=False)
-    return found
 
 
 @dataclass(frozen=True)

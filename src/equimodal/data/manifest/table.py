@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, nearest
 
-__all__ = ["Lines", "Table", "header", "read"]
+__all__ = ["Lines", "Table", "column_hash", "filled", "header", "read"]
 
 DELIMITERS = (",", ";", "\t", "|")
 BLOCK = 4 << 20  # bytes of CSV read at a time; fewer, larger pieces leave fewer holes in memory
@@ -37,9 +38,13 @@ class Lines:
     path: Path
     first: int = 2
 
-    def where(self, row: int) -> str:
+    def row(self, row: int) -> str:
         """A row by its number."""
-        return f"{self.path} row {row + self.first}"
+        return f"row {row + self.first}"
+
+    def where(self, row: int) -> str:
+        """A row by its file and number."""
+        return f"{self.path} {self.row(row)}"
 
 
 @dataclass(frozen=True)
@@ -251,3 +256,22 @@ def _csv_refusal(path: Path, said: str, delimiter: str) -> str:
 
 def _brief(error: object) -> str:
     return str(error).splitlines()[0].rstrip(".")[:200]
+
+
+def filled(cells: pa.Array) -> NDArray[np.bool_]:
+    """[N] booleans: which cells are not empty."""
+    found: NDArray[np.bool_] = pc.is_valid(cells).to_numpy(zero_copy_only=False)
+    return found
+
+
+def column_hash(array: pa.Array) -> bytes:
+    """SHA-256 of a column's values."""
+    digest = hashlib.sha256(repr((array.type, len(array), array.null_count)).encode())
+    digest.update(np.packbits(filled(array)).tobytes())
+    if pa.types.is_nested(array.type):
+        array = pa.array(map(repr, array.to_pylist()))
+    if not pa.types.is_string(array.type):  # what lies below a null is anything
+        array = pc.cast(array, pa.string()).fill_null("")
+    for buffer in array.buffers()[1:]:
+        digest.update(buffer)
+    return digest.digest()

@@ -35,12 +35,14 @@ class Said:
         target: [N] class ids.
         fused: [N, C] probabilities, without fitted fusion weights, as methods are compared.
         modalities: for each [N, C] probabilities, NaN where the sample lacks the modality.
+        names: [N] what the data call the samples; empty where these have no names.
     """
 
     index: NDArray[np.int64]
     target: NDArray[np.int64]
     fused: NDArray[np.float64]
     modalities: Mapping[str, NDArray[np.float64]]
+    names: Sequence[str] = ()
 
     def right(self, name: str = FUSED) -> NDArray[np.bool_]:
         """[N]: whether the fused prediction, or that of a modality, is right; a missing modality is not."""
@@ -204,6 +206,7 @@ def _said(path: Path, results: Mapping[str, Any]) -> Said:
             np.array([number[label] for label in table["target"].to_pylist()], dtype=np.int64),
             probabilities(FUSED),
             {name: probabilities(name) for name in results["test"]["modalities"]},
+            table["name"].to_pylist() if "name" in table.column_names else (),
         )
     except (KeyError, OSError, pa.ArrowException) as error:
         raise ConfigError(f"{path} is not the predictions of this run: {error}.") from None

@@ -37,14 +37,14 @@ class Card:
     """A sample.
 
     Attributes:
-        index: position in the test split.
+        name: what the data call it, or "sample" and its position in the test split.
         label: the name of its class.
         beliefs: fused first.
         views: for each modality what can be shown of it; see `views`.
         others: what other runs say.
     """
 
-    index: int
+    name: str
     label: str
     beliefs: Sequence[Belief]
     views: Mapping[str, Any] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Samples:
         for card in self.cards:
             said = [belief.classes[0] if belief.classes else None for belief in card.beliefs]
             texts = [None if top is None else f"{top[0]} ({top[1]:.0%})" for top in said]
-            rows.append([card.index, card.label, *texts])
+            rows.append([card.name, card.label, *texts])
         return Table([Column("sample"), Column("class"), *map(Column, names)], rows)
 
 
@@ -84,7 +84,7 @@ def samples(runs: Sequence[Record], count: int) -> Section | None:
     others = [other for other in shown if other is not run]
     cards = [
         Card(
-            int(run.said.index[row]),
+            run.said.names[row] if run.said.names else f"sample {run.said.index[row]}",
             run.classes[int(run.said.target[row])],
             _beliefs(run, run.said, row),
             views.get(int(run.said.index[row]), {}),
