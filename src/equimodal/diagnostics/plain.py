@@ -143,9 +143,7 @@ def shake(
             if not len(here):
                 continue
             kept = {key: _some(values, here, count) for key, values in inputs.items()}
-            correct = functools.partial(
-                _correct, model, kept, labels[here].long(), known.probabilities
-            )
+            correct = functools.partial(_correct, model, kept, labels[here].long())
             for m in names:
                 wrong[m].append(correct([pools[m].of(every)])[0])
             for m in noise:
@@ -168,12 +166,11 @@ def _correct(
     model: Callable[[dict[str, Any]], Any],
     inputs: Inputs,
     target: Tensor,
-    probabilities: bool,
     shown: Iterable[Inputs],
 ) -> Tensor:
-    """[K, B]: 1 where the answer is right with each of K other inputs of a modality."""
-    said = [_said(model, {**inputs, **other}, len(target)) for other in shown]
-    return right(torch.stack([_logits(s, probabilities) for s in said]).double(), target)
+    """[K, B]: 1 where the answer is right with each of K other inputs of a modality; of probabilities as of logits."""
+    said = [_finite(_said(model, {**inputs, **other}, len(target))) for other in shown]
+    return right(torch.stack(said).double(), target)
 
 
 def _noisy(
