@@ -17,7 +17,7 @@ import equimodal
 from equimodal import Balanced, Batch, Multimodal, heads
 from equimodal.cli import main
 from equimodal.data import Arrays, load
-from equimodal.diagnostics import Bootstrap, Diagnosis, Interval, Potential
+from equimodal.diagnostics import Absence, Bootstrap, Diagnosis, Interval, Potential
 from equimodal.diagnostics.information import decompose, decomposition
 from equimodal.diagnostics.run import read_diagnosis
 from equimodal.diagnostics.verdict import case, reach
@@ -239,6 +239,20 @@ def test_a_permuted_input_is_that_of_any_other_sample_whatever_the_batches(size:
     assert plain.use["m1"].shapley_accuracy.value > 0.3
     robust = plain.robustness
     assert robust is not None and found.robustness is not None
+
+
+@pytest.mark.parametrize("absence", ["missing", "permute"])
+def test_each_sample_is_encoded_once(absence: Absence) -> None:
+    learner, seen = model(1.0, 1.0), [0]
+
+    def count(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        seen[0] += len(inputs[0])
+
+    learner.encoders["m2"].register_forward_pre_hook(count)
+    batch = sample((0.8, 0.4), 60, 3)
+    parts = [batch.select(range(i, i + 20)) for i in range(0, 60, 20)]
+    equimodal.diagnose(learner, parts, absence=absence, shaken=0)
+    assert seen == [60]
 
 
 def test_loaders_that_shuffle_are_read_once() -> None:

@@ -25,6 +25,7 @@ from .robustness import STRENGTHS, Rows, Shaken, others
 
 __all__ = ["ask", "shake"]
 
+Features = Mapping[str, Tensor]
 Strangers = Mapping[str, tuple[Tensor, Tensor]]
 
 
@@ -46,29 +47,38 @@ def ask(
     batches = data if absence == "missing" else list(data)
     with evaluating(learner):
         blanks = _blanks(learner, batches, absence)
+        encoded: Iterator[Features] = iter(())
         strange: Iterator[Strangers] = iter(())
-        if absence == "permute":
-            strange = _strangers(learner, batches, seed)
+        if (
+            absence == "permute"
+        ):  # whose partners may be in any batch: all features before the first answer
+            known = [_encode(learner, place(b, like.device, like.dtype)) for b in batches]
+            encoded, strange = iter(known), _strangers(learner, known, batches, seed)
         for batch in batches:
             if batch.target is None:
                 raise DataError("A diagnosis needs a target for every sample.")
             placed = place(batch, like.device, like.dtype)
-            _ask(learner, placed, found, blanks, next(strange, {}))
+            features = next(encoded, None) or _encode(learner, placed)
+            _ask(learner, placed, features, found, blanks, next(strange, {}))
     if not found.target:
         raise DataError("There is no sample to diagnose the model on.")
     return found.answers()
 
 
+def _encode(learner: Balanced, batch: Batch) -> Features:
+    return {m: learner.model.encode(m, batch) for m in learner.model.modalities}
+
+
 def _ask(
     learner: Balanced,
     batch: Batch,
+    features: Features,
     found: Collector,
     blanks: Mapping[str, Tensor],
     strange: Strangers,
 ) -> None:
     modalities = learner.model.modalities
     assert batch.target is not None
-    features = {m: learner.model.encode(m, batch) for m in modalities}
     masks = {m: batch.mask(m) for m in modalities}
     whole = _speak(learner, batch, features, masks)
 
@@ -96,21 +106,20 @@ def _ask(
         found.measure(m, _numbers(learner.model.encoders[m], values))
 
 
-def _strangers(learner: Balanced, batches: Iterable[Batch], seed: int) -> Iterator[Strangers]:
+def _strangers(
+    learner: Balanced, features: Sequence[Features], batches: Iterable[Batch], seed: int
+) -> Iterator[Strangers]:
     """For each batch and modality the features [B, d] of other samples, of any batch, and [B] whether these have it."""
     like, names = next(learner.parameters()), learner.model.modalities
-    features: dict[str, list[Tensor]] = {m: [] for m in names}
-    masks: dict[str, list[Tensor]] = {m: [] for m in names}
-    sizes = []
-    for batch in batches:
-        placed = place(batch, like.device, like.dtype)
-        sizes.append(len(batch))
-        for m in names:
-            features[m].append(learner.model.encode(m, placed))
-            masks[m].append(placed.mask(m))
+    masks = [{m: batch.mask(m).to(like.device) for m in names} for batch in batches]
+    sizes = [len(batch) for batch in batches]
     rng, everyone = np.random.default_rng(seed), np.ones(sum(sizes), dtype=bool)
     whose = {m: torch.from_numpy(others(everyone, rng)).to(like.device) for m in names}
-    whole = {m: (torch.cat(features[m]), torch.cat(masks[m])) for m in names if sizes}
+    whole = {
+        m: (torch.cat([of[m] for of in features]), torch.cat([of[m] for of in masks]))
+        for m in names
+        if sizes
+    }
     for rows in torch.arange(sum(sizes), device=like.device).split(sizes):
         chosen = {m: whose[m][rows] for m in names}
         yield {m: (whole[m][0][chosen[m]], whole[m][1][chosen[m]]) for m in names}
