@@ -18,6 +18,7 @@ from equimodal import Balanced, Batch, Multimodal, heads
 from equimodal.cli import main
 from equimodal.data import Arrays, load
 from equimodal.diagnostics import Absence, Bootstrap, Diagnosis, Interval, Potential
+from equimodal.diagnostics.form import tables
 from equimodal.diagnostics.information import decompose, decomposition
 from equimodal.diagnostics.run import read_diagnosis
 from equimodal.diagnostics.verdict import case, reach
@@ -198,6 +199,17 @@ def test_under_training_is_the_gap_to_the_encoder_trained_alone() -> None:
     only = Multimodal({"m2": alone.encoders["m2"]}, heads.Linear({"m2": 3}, 3))
     found = equimodal.diagnose(lost, [test], train=[known], alone={"m2": only})
     held = found.potential["m2"]
+    headers, rows = tables(found)[0]
+    cells = dict(zip(headers, rows[2], strict=True))  # of m2
+    shown = {
+        "trained\nalone": held.alone,
+        "probe,\ntrained alone": held.alone_probe,
+        "probe": held.probe,
+    }
+    for name, figure in shown.items():
+        assert cells[name].startswith(f"{100 * figure.value:.1f} ±")
+    lost = -100 * found.use["m2"].leave_one_out.value
+    assert cells["change\nwithout it"].startswith(f"{lost:.1f} ±")
     assert held.gap.positive and held.gap.value == pytest.approx(
         held.alone_probe.value - held.probe.value
     )

@@ -68,7 +68,9 @@ def _table(runs: Mapping[str, Results], alone: Mapping[str, float]) -> None:
     from ..report.text import figure, percent, print_table, print_text
 
     headers = ["method", "fused"]
-    headers += [f"{name}\n{what}" for name in alone for what in ("alone", "de-\ncoupled", "probe")]
+    headers += [
+        f"{name}\n{what}" for name in alone for what in ("trained\nalone", "de-\ncoupled", "probe")
+    ]
     rows = []
     for method, run in runs.items():
         row = [method, percent(run["test"]["fused"]["accuracy"])]
@@ -78,6 +80,6 @@ def _table(runs: Mapping[str, Results], alone: Mapping[str, float]) -> None:
         rows.append([*row, figure(run["train"]["discrepancy_ratio"]), f"{run['seconds']:.0f}"])
     print_table([*headers, "ratio", "s"], rows)
     print_text(
-        "Test accuracies in %; alone: trained by itself; decoupled: its own logits in the joint model; probe: a linear "
+        "Test accuracies in %; trained alone: with no other modality; decoupled: its own logits in the joint model; probe: a linear "
         "classifier on its features; ratio: how far one leads the other in training (1 is level); s: seconds of training."
     )

@@ -46,7 +46,7 @@ class Use:
     Attributes:
         shapley_accuracy, shapley_log_likelihood: its share of what the model gains over knowing nothing.
         leave_one_out: what accuracy loses without it.
-        add_one_in: what accuracy gains by it alone.
+        add_one_in: what accuracy gains by it only.
         decoupled: accuracy of its own logits, on the samples that have it; None where the model has none.
         by_class: for each class its Shapley value of accuracy on samples of that class.
         sampling_error: standard error from sampling orders, of the Shapley value of accuracy; 0 where it is exact.

@@ -49,13 +49,16 @@ def from_dict(values: Mapping[str, Any]) -> Diagnosis:
 
 def tables(found: Diagnosis) -> list[tuple[tuple[str, ...], Rows]]:
     """Headers and rows: use and potential of each modality, the coalitions, then what else is known."""
-    use = ("modality", "Shapley, points", "without it", "decoupled", "probe", "alone", "adds")
-    rows: Rows = [("all", "", "", _percent(found.accuracy), "", "", "")]
+    use = (
+        "modality", "Shapley,\npoints", "change\nwithout it", "decoupled", "probe", "trained\nalone",
+        "probe,\ntrained alone", "adds",
+    )  # fmt: skip
+    rows: Rows = [("all", "", "", _percent(found.accuracy), "", "", "", "")]
     for m in found.modalities:
         u, p = found.use[m], found.potential[m]
         rows.append(
             (m, _percent(u.shapley_accuracy), _percent(_minus(u.leave_one_out)), _percent(u.decoupled),
-             _percent(p.probe), _percent(p.alone), _percent(p.alone_adds or p.adds))
+             _percent(p.probe), _percent(p.alone), _percent(p.alone_probe), _percent(p.alone_adds or p.adds))
         )  # fmt: skip
     subsets: Rows = [
         (" + ".join(s.modalities) or "nothing", _percent(s.accuracy), _plain(s.log_likelihood))

@@ -66,7 +66,7 @@ def test_use(page: Page, found: Diagnosis) -> None:
             figure.high,
         ]
         assert (
-            drawn["Without it, and by it alone"].data["without it"][i]
+            drawn["Without it, and by it only"].data["lost without it"][i]
             == found.use[m].leave_one_out.value
         )
     subsets = drawn["Every subset of modalities"].data

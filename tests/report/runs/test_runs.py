@@ -59,8 +59,8 @@ def test_the_front_table_is_that_of_the_results(folders: list[Path], runs: list[
             assert found[f"{name} decoupled"] == test["modalities"][name]["decoupled"]
             assert found[f"{name} probe"] == test["modalities"][name]["probe"]
         alone = stored(folders[2])["test"]["fused"]["accuracy"]
-        assert found[f"{MODALITIES[1]} alone"] == alone
-        assert found[f"{MODALITIES[0]} alone"] is None
+        assert found[f"{MODALITIES[1]} trained alone"] == alone
+        assert found[f"{MODALITIES[0]} trained alone"] is None
     [less] = [i for i, name in enumerate(names) if name.startswith("less")]
     assert names[less] == "less joint" and table.cells()[1][less].value is None
     apart = (

@@ -71,8 +71,8 @@ def potential(runs: Sequence[Record]) -> Section | None:
                 "What is lost, and whether it matters",
                 "Balancing can help a modality that is under-trained or unused and adds to the others; one that adds nothing "
                 "it cannot help. What touches zero may be nothing.",
-                "Differences of accuracies on the same test samples with 95% bootstrap intervals. Under-trained: probe alone "
-                "less probe here. Unused: probe less own logits. Adds: what its features (of the encoder trained alone, where "
+                "Differences of accuracies on the same test samples with 95% bootstrap intervals. Under-trained: probe of the "
+                "encoder trained alone less probe here. Unused: probe less own logits. Adds: what its features (of the encoder trained alone, where "
                 "there is one) add to a probe of all others'.",
                 shown,
                 differences,
@@ -120,14 +120,14 @@ def use_figures(runs: Sequence[Record]) -> list[Any]:
         _subsets(shown),
         Side(shares),
         _by_modality(
-            "Without it, and by it alone",
-            "A modality that is missed little and gives much alone is replaced by the others.",
-            "Without it: what accuracy loses when the modality is taken away. Alone: what it gains over guessing by this "
+            "Without it, and by it only",
+            "A modality that is missed little and gives much by itself is replaced by the others.",
+            "Without it: what accuracy loses when the modality is taken away. By it only: what it gains over guessing by this "
             f"modality only; {_absence(shown)}; 95% bootstrap intervals.",
             shown,
             {
-                "without it": lambda run, m: _use(run, m).get("leave_one_out"),
-                "by it alone": lambda run, m: _use(run, m).get("add_one_in"),
+                "lost without it": lambda run, m: _use(run, m).get("leave_one_out"),
+                "gained by it only": lambda run, m: _use(run, m).get("add_one_in"),
             },
             "points of accuracy",
         ),

@@ -16,8 +16,8 @@ from .seeds import over_seeds
 __all__ = ["alone", "front", "reference", "together"]
 
 PERCENT = "{:.1%}"
-LAZY = "Under-trained, alone the encoder learns more"
-BETTER = "Learns more than it does alone"
+LAZY = "Under-trained, trained alone the encoder learns more"
+BETTER = "Learns more than trained alone"
 LEVEL = "No difference from the same modality trained alone that is beyond chance"
 UNPROBED = "Not probed, so that an encoder cannot be told from its part of the head"
 UNKNOWN = (
@@ -210,7 +210,7 @@ def _gap(best: float, probe: float, samples: int, others: int) -> Interval:
 
 
 def _glance(runs: Sequence[Record], ceilings: Mapping[tuple[str, str], Record]) -> Any:
-    """Per modality and run: alone, probe, decoupled."""
+    """Per modality and run: probe and logits, trained alone and in this model."""
     names = list(dict.fromkeys(name for run in runs for name in run.modalities))
     rows = [(name, run) for name in names for run in runs if name in run.modalities]
     found: dict[str, list[Interval | None]] = {
@@ -229,7 +229,7 @@ def _glance(runs: Sequence[Record], ceilings: Mapping[tuple[str, str], Record]) 
     return points(
         "The imbalance at a glance",
         "The further a modality's probe in this model lies below the probe of its encoder trained alone, the more it was left "
-        "behind; a gap between the logits alone is the head's."
+        "behind; a gap between the logits only is the head's."
         if ceilings
         else "A modality far to the left of the others is the weak one here; whether it is lazy or has little to give, "
         "only training it alone can tell.",
@@ -266,7 +266,7 @@ def _table(runs: Sequence[Record], ceilings: Mapping[tuple[str, str], Record]) -
         columns.append(Column(f"less {first.name}", PERCENT, "points, on the same test samples"))
     for name in names:
         if ceilings:
-            columns.append(Column(f"{name} alone", PERCENT))
+            columns.append(Column(f"{name} trained alone", PERCENT))
         columns += [Column(f"{name} decoupled", PERCENT), Column(f"{name} probe", PERCENT)]
     columns += [Column("ratio", "{:.2f}", "discrepancy ratio"), Column("seconds", "{:.0f}")]
     return Table(

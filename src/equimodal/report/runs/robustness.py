@@ -35,7 +35,7 @@ def _missing(runs: Sequence[Record]) -> list[Figure]:
             named("Missing modalities", run, runs),
             {**_found(run)["missing"], "each of them": _found(run)["missing_any"]},
             "A steep line is a modality that the model cannot do without; where the others carry it, the line is flat.",
-            "Expected test accuracy when a modality is missing at this rate, alone or each of them independently; of the "
+            "Expected test accuracy when a modality is missing at this rate, one or each of them independently; of the "
             "modalities of a sample one always stays. From the answers with every subset, so nothing is drawn at random"
             + ("" if _found(run)["exact"] else ", but for the subsets of many modalities")
             + "; 95% Wilson intervals.",

@@ -51,7 +51,7 @@ def _modalities(runs: Sequence[Record], everything: Sequence[Record]) -> list[Fi
             ceiling = ceilings.get((run.settings.data, name))
             if ceiling and ceiling.results.get("val"):
                 level = ceiling.results["val"]["fused"]["accuracy"]
-                series.append(Series(f"{name} alone", [level] * len(run.history)))
+                series.append(Series(f"{name} trained alone", [level] * len(run.history)))
         drawn.append(
             lines(
                 named("Validation accuracy", run, runs),
