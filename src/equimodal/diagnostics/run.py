@@ -86,7 +86,7 @@ def train_alone(
     found = []
     for modality in run.model.modalities:
         if modality not in known:
-            found.append(Path(folder) / "alone" / modality)
+            found.append(RunFolder(Path(folder)).alone / modality)
             _train_unless_done(settings.alone(modality), found[-1], progress(modality))
     return found
 

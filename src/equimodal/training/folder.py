@@ -67,7 +67,8 @@ class RunFolder:
     """The files of one run.
 
     ``config.toml`` (resolved settings), ``split.json`` (data, its fingerprint, rows carved out as validation),
-    ``metrics.jsonl`` (a line per epoch), ``checkpoint/``, ``results.json``, ``predictions.parquet``, and ``diagnosis.json`` once it is diagnosed.
+    ``metrics.jsonl`` (a line per epoch), ``checkpoint/``, ``results.json``, ``predictions.parquet``; once it is diagnosed
+    ``diagnosis.json``, and in ``alone/`` the runs of its single modalities, if these were trained for it.
     """
 
     path: Path
@@ -95,6 +96,10 @@ class RunFolder:
     @property
     def diagnosis(self) -> Path:
         return self.path / "diagnosis.json"
+
+    @property
+    def alone(self) -> Path:
+        return self.path / "alone"
 
     @property
     def report(self) -> Path:

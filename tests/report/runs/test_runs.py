@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from equimodal.cli import main
+from equimodal.diagnostics.run import train_alone
 from equimodal.errors import ConfigError
 from equimodal.report import latex, markdown
 from equimodal.report.page import Figure, Page, Side, Table
@@ -68,6 +69,30 @@ def test_the_front_table_is_that_of_the_results(folders: list[Path], runs: list[
         - stored(folders[1])["test"]["fused"]["accuracy"]
     )
     assert table.cells()[0][less].value == pytest.approx(apart, abs=1e-12)
+
+
+def test_runs_that_were_trained_for_a_run_are_its_ceilings(tmp_path: Path) -> None:
+    """As `diagnose --train-alone` leaves them; what belongs to other settings, or is not finished, is left out."""
+    settings = Settings(data="synthetic(count=2, samples=(90, 30, 60))", epochs=1)
+    train(settings.changed(method="warmup()", head="gated()"), tmp_path / "run")
+    first, second = train_alone(tmp_path / "run")
+
+    def shown() -> dict[str, Any]:
+        table = next(p for p in front(read_all([tmp_path / "run"])).parts if isinstance(p, Table))
+        [row] = table.rows
+        return dict(zip([column.name for column in table.columns], row, strict=True))
+
+    for m, folder in (("m1", first), ("m2", second)):
+        assert shown()[f"{m} trained alone"] == stored(folder)["test"]["fused"]["accuracy"]
+    [record] = read_all([tmp_path / "run"])
+    assert [one.folder for one in record.alone] == [first, second]
+    page = of_runs([record], show=0)
+    assert page.subtitle.endswith("1 run") and "| trained alone | m1, m2 |" in markdown.render(page)
+    (first / "results.json").unlink()
+    assert shown()["m1 trained alone"] is None and shown()["m2 trained alone"] is not None
+    config = second / "config.toml"
+    config.write_text(config.read_text().replace("epochs = 1", "epochs = 3"), encoding="utf-8")
+    assert "m2 trained alone" not in shown()
 
 
 def test_seeds_are_summed_up(runs: list[Record]) -> None:

@@ -121,6 +121,7 @@ def _origin(run: Record) -> dict[str, str | None]:
         "fingerprint": str(data["fingerprint"])[:16] if "fingerprint" in data else None,
         "seed": str(results["seed"]),
         "epoch": f"{results['epoch'] + 1} of {results['epochs']}",
+        "trained alone": ", ".join(one.modalities[0] for one in run.alone) or None,
         "selected": f"{results['select']} on {results['selected_on']}",
         "parameters": f"{results['parameters']:,}",
         "seconds": shown(results.get("seconds"), "{:.0f}"),

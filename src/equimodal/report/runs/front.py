@@ -21,8 +21,8 @@ BETTER = "Learns more than trained alone"
 LEVEL = "No difference from the same modality trained alone that is beyond chance"
 UNPROBED = "Not probed, so that an encoder cannot be told from its part of the head"
 UNKNOWN = (
-    "What each modality could reach is not known: train each alone (equimodal train ... --modalities NAME) and name these "
-    "runs as well"
+    "What each modality could reach is not known: train each alone (equimodal diagnose RUN --train-alone; or equimodal train "
+    "... --modalities NAME, and name these runs as well)"
 )
 STATEMENTS = (LAZY, BETTER, LEVEL, UNPROBED, UNKNOWN)
 
@@ -34,13 +34,14 @@ def together(runs: Sequence[Record]) -> list[Record]:
 
 
 def alone(runs: Sequence[Record]) -> dict[tuple[str, str], Record]:
-    """For each data set and modality the run that trained it by itself; the best on validation if there are several."""
+    """For each data set and modality the run that trained it by itself; the best on validation if there are several.
+
+    These are runs of one modality beside runs of several, and those that were trained for a run of several.
+    """
     found: dict[tuple[str, str], Record] = {}
-    if together(runs) == list(runs):
-        return found
-    for run in runs:
-        if len(run.modalities) > 1:
-            continue
+    several = [run for run in runs if len(run.modalities) > 1]
+    single = [run for run in runs if len(run.modalities) == 1] if several else []
+    for run in (*single, *(one for whole in several for one in whole.alone)):
         key = (run.settings.data, run.modalities[0])
         if key not in found or _selected(run) > _selected(found[key]):
             found[key] = run

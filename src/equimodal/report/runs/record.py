@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...errors import ConfigError
 from ...training.folder import RunFolder
-from ...training.settings import Settings
+from ...training.settings import NEUTRAL, Settings
 
 __all__ = ["Record", "Said", "named", "read", "read_all"]
 
@@ -70,6 +70,7 @@ class Record:
         data: what `split.json` says of the data.
         said: its predictions on test, or None where the file is gone.
         diagnosis: as in `diagnosis.json`, or None where the run was not diagnosed.
+        alone: the runs of its single modalities that `diagnose --train-alone` has left in its folder.
     """
 
     folder: Path
@@ -81,6 +82,7 @@ class Record:
     data: Mapping[str, Any]
     said: Said | None
     diagnosis: Mapping[str, Any] | None = None
+    alone: tuple[Record, ...] = ()
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -155,17 +157,36 @@ def read(folder: Path, name: str) -> Record:
     for part in ("test", "train", "classes", "method"):
         if part not in results:
             raise ConfigError(f"{place.results} is not that of a finished run: it has no {part!r}.")
+    settings = Settings.from_toml(place.config)
     return Record(
         folder,
         name,
         results,
         _history(place.metrics),
-        Settings.from_toml(place.config),
+        settings,
         place.config.read_text(encoding="utf-8"),
         place.read_json(place.split) if place.split.exists() else {},
         _said(place.predictions, results) if place.predictions.exists() else None,
         _diagnosis(place),
+        tuple(_alone(place, name, results["test"]["modalities"], settings)),
     )
+
+
+def _alone(
+    place: RunFolder, name: str, modalities: Iterable[str], settings: Settings
+) -> Iterator[Record]:
+    """The finished runs of single modalities that belong to a run as it is now: it may have been trained again since."""
+    for modality in modalities:
+        own = RunFolder(place.alone / modality)
+        if own.is_run() and own.results.exists():
+            found = read(own.path, f"{name}/alone/{modality}")
+            if _figures(found.settings) == _figures(settings.alone(modality)):
+                yield found
+
+
+def _figures(settings: Settings) -> dict[str, Any]:
+    """The settings that a run of a single modality has in common with the run that it is trained for."""
+    return settings.model_dump(exclude={"method", "head", "schedule", *NEUTRAL})
 
 
 def _diagnosis(place: RunFolder) -> Mapping[str, Any] | None:
