@@ -44,7 +44,8 @@ def demo(*, out: Path = Path("runs/demo"), epochs: int = 15, seed: int = 0) -> N
         "One seed and few epochs: this shows what is measured; it does not rank the methods.\n"
         f"The runs are in {out}"
     )
-    print_text(written([out / name for name in (*methods, *(f"{m}-alone" for m in alone))]))
+    runs = [out / name for name in (*methods, *(f"{m}-alone" for m in alone))]
+    print_text(written(runs, out / "report.html"))
 
 
 def _introduction(settings: Settings) -> str:

@@ -19,7 +19,9 @@ def report(
     runs: list[Path],
     /,
     *,
-    out: Annotated[Path | None, Parameter(show_default="RUN/report.html")] = None,
+    out: Annotated[
+        Path | None, Parameter(show_default="RUN/report.html; of several runs report-A+B.html")
+    ] = None,
     form: Annotated[
         Literal["html", "markdown", "json", "latex", "csv"], Parameter(name="--format")
     ] = "html",
@@ -27,8 +29,8 @@ def report(
 ) -> None:
     """Write a report on one run, on several side by side, or on a bench, as one file that opens offline.
 
-    Runs of a single modality are taken as what that modality can reach alone. Of several runs the report lies in the
-    folder that holds the first.
+    Runs of a single modality are taken as what that modality can reach alone. Of several runs the report is
+    named after them and lies in the folder that holds the first. A report on the same runs is replaced.
 
     Args:
         runs: folders of finished runs, or one folder of a bench, which may be running
@@ -54,8 +56,13 @@ def report(
     print_text(f"Wrote {write(runs, out, form=form, samples=samples)}")
 
 
-def written(runs: Sequence[Path]) -> str:
-    """Write the report after training, and say in a line where it is or what it needs: training has succeeded anyway."""
+def written(runs: Sequence[Path], out: Path | None = None) -> str:
+    """Write the report after training, and say in a line where it is or what it needs: training has succeeded anyway.
+
+    Args:
+        runs: their folders.
+        out: the file; by default that of `equimodal report`.
+    """
     from ..report.html import available
     from ..report.write import write
 
@@ -63,6 +70,6 @@ def written(runs: Sequence[Path]) -> str:
         command = shlex.join(["equimodal", "report", *map(str, runs)])
         return f'Report: pip install "equimodal[report]", then {command}'
     try:
-        return f"Report: {write(runs)}"
+        return f"Report: {write(runs, out)}"
     except EquimodalError as error:
         return f"Report: none. {error}"

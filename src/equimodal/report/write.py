@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,6 +17,7 @@ from .runs import of_runs, read_all
 __all__ = ["Format", "default_file", "write"]
 
 Format = Literal["html", "markdown", "json", "latex"]
+LONGEST = 100  # characters of the runs' names in that of a file
 
 _FORMATS: dict[Format, tuple[str, Callable[[Page], str]]] = {
     "html": (".html", html.render),
@@ -25,9 +28,32 @@ _FORMATS: dict[Format, tuple[str, Callable[[Page], str]]] = {
 
 
 def default_file(runs: Sequence[Path], form: Format = "html") -> Path:
-    """``report.html`` in the folder of the run; of several runs, in the folder that holds the first."""
-    place = runs[0] if len(runs) == 1 else runs[0].resolve().parent
-    return place / f"report{_FORMATS[form][0]}"
+    """``report.html`` in the folder of the run; of several runs ``report-A+B.html`` in the folder that holds the first.
+
+    Reports on other runs lie beside each other: where names would be long, a digest of all stands for them.
+    """
+    ending = _FORMATS[form][0]
+    if len(runs) == 1:
+        return runs[0] / f"report{ending}"
+    place = runs[0].resolve().parent
+    name = "+".join(_from(run.resolve(), place) for run in runs)
+    if len(name) > LONGEST:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+        name = f"{name[: LONGEST // 2]}-{len(runs)}-runs-{digest}"
+    return place / f"report-{name}{ending}"
+
+
+def _from(run: Path, place: Path) -> str:
+    """The way to a run from where the two paths part, as part of a file's name."""
+    shared = next(
+        (
+            i
+            for i, both in enumerate(zip(run.parts, place.parts, strict=False))
+            if len(set(both)) > 1
+        ),
+        min(len(run.parts), len(place.parts)),
+    )
+    return re.sub(r"[^\w.=-]+", "_", "-".join(run.parts[shared:]))
 
 
 def write(

@@ -246,7 +246,15 @@ def test_what_is_no_finished_run_is_refused(folders: list[Path], tmp_path: Path)
 
 def test_files(folders: list[Path]) -> None:
     assert default_file(folders[:1]) == folders[0] / "report.html"
-    assert default_file(folders, "latex") == folders[0].parent.resolve() / "report.tex"
+    place = folders[0].parent.resolve()
+    assert default_file(folders, "latex") == place / "report-uniform+joint+alone.tex"
+    assert default_file(folders[1:]) == place / "report-joint+alone.html"
+    elsewhere = place / "a" / "b c" / "run"
+    assert default_file([folders[0], elsewhere]).name == "report-uniform+a-b_c-run.html"
+    assert default_file([elsewhere, folders[0]]).name == "report-run+uniform.html"
+    many = [[place / f"run-{i}" for i in (*range(40), last)] for last in (40, 41)]
+    names = [default_file(runs).name for runs in many]
+    assert names[0] != names[1] and all("-41-runs-" in n and len(n) < 120 for n in names)
     path = write(folders, form="json", samples=0)
     page = json.loads(path.read_text(encoding="utf-8"))
     assert page["title"] == "uniform and joint" and BAD in page["subtitle"]
