@@ -17,7 +17,7 @@ from .runs import of_runs, read_all
 __all__ = ["Format", "default_file", "write"]
 
 Format = Literal["html", "markdown", "json", "latex"]
-LONGEST = 100  # characters of the runs' names in that of a file
+LONGEST = 100  # bytes of the runs' names in that of a file
 
 _FORMATS: dict[Format, tuple[str, Callable[[Page], str]]] = {
     "html": (".html", html.render),
@@ -37,7 +37,7 @@ def default_file(runs: Sequence[Path], form: Format = "html") -> Path:
         return runs[0] / f"report{ending}"
     place = runs[0].resolve().parent
     name = "+".join(_from(run.resolve(), place) for run in runs)
-    if len(name) > LONGEST:
+    if len(name.encode()) > LONGEST:
         digest = hashlib.sha256(name.encode()).hexdigest()[:8]
         name = f"{name[: LONGEST // 2]}-{len(runs)}-runs-{digest}"
     return place / f"report-{name}{ending}"
