@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import signal
 from collections.abc import Iterator, Sequence
@@ -57,6 +59,27 @@ def _modalities(summary: Summary) -> list[str]:
     return next(
         r["modalities"] for x in summary.lines if x.kind == "method" for r in x.done.values()
     )
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_one_modality_has_no_discrepancy_ratio(done: Store, older: bool) -> None:
+    """Also where an older run has written 1."""
+    summary = Summary.read(done)
+    alone = [line for line in summary.lines if line.kind == "alone"]
+    for line in alone:
+        for results in line.done.values():
+            assert results["train"]["discrepancy_ratio"] is None
+            results["train"]["discrepancy_ratio"] = 1.0 if older else None
+    table = tables.comparison(summary, summary.places[0])
+    at = [column.name for column in table.columns].index("ratio")
+    shown = {cells[0].text: (cells[at].value, cells[at].text) for cells in table.cells()}
+    lines = csv.DictReader(io.StringIO(tables.csv_text(summary)))
+    written = {row["method"]: row["ratio"] for row in lines}
+    for line in summary.lines:
+        if line in alone:
+            assert shown[line.label] == (None, "–") and written[line.label] == ""
+        else:
+            assert float(shown[line.label][0]) > 0 and float(written[line.label]) > 0
 
 
 def test_a_failure_is_recorded_and_stops_nothing(tmp_path: Path) -> None:

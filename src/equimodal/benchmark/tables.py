@@ -144,7 +144,7 @@ def comparison(summary: Summary, place: tuple[str, str], *, bounded: bool = True
 
 def _row(one: Compared, strong: bool, interval: Cell | None) -> list[Raw | Cell]:
     line, found = one.line, one.found
-    ratio = line.values(lambda r: r["train"]["discrepancy_ratio"])
+    ratio = line.values(_ratio)
     test = None if found is None else Cell(one.p, _p(one), note=found.why)
     return [
         _label(line),
@@ -158,6 +158,12 @@ def _row(one: Compared, strong: bool, interval: Cell | None) -> list[Raw | Cell]
         Cell(_median(line.walls), duration(_median(line.walls)) if line.walls else None),
         Cell(len(line.done), f"{len(line.done)}/{len(line.cells)}", note=_missing(line)),
     ]
+
+
+def _ratio(results: Mapping[str, Any]) -> float | None:
+    """The discrepancy ratio; one modality has none, whatever an older run says."""
+    ratio: float | None = results["train"]["discrepancy_ratio"]
+    return ratio if len(results["test"]["modalities"]) > 1 else None
 
 
 def _label(line: Line) -> Cell:
@@ -398,7 +404,7 @@ def csv_text(summary: Summary) -> str:
             figures: list[Any] = [""] * 6
             if r is not None:
                 val = r["val"]["fused"]["accuracy"] if r["val"] else ""
-                figures = [r["test"]["fused"]["accuracy"], val, r["train"]["discrepancy_ratio"]]
+                figures = [r["test"]["fused"]["accuracy"], val, _ratio(r)]
                 figures += [r["epoch"], r["protocol"], round(r["seconds"], 3)]
             where = [cell.data, cell.model, cell.kind, cell.row, cell.seed, status]
             writer.writerow([*where, *figures, cell.key])

@@ -88,8 +88,7 @@ def results(found: Mapping[str, Any]) -> None:
     ]
     what = f"test accuracy, {test['samples']:,} samples"
     print_table((what, "%", "95% interval", "linear probe, %"), rows)
-    several = len(test["modalities"]) > 1  # one alone leads nobody
-    ratio = figure(found["train"]["discrepancy_ratio"] if several else None)
+    ratio = figure(found["train"]["discrepancy_ratio"])
     print_text(
         f"discrepancy ratio {ratio} · weights of epoch {found['epoch'] + 1} of {found['epochs']} "
         f"({found['select']}{_SELECTED[found['protocol']]}) · {found['seconds']:.0f} s"

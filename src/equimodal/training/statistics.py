@@ -18,14 +18,16 @@ __all__ = ["Figures", "Statistics", "discrepancy"]
 
 
 def discrepancy(rho: Tensor) -> Tensor:
-    """The discrepancy ratio of ρ [M]: ρ_first / ρ_second of two, max ρ / min ρ of more; 1 for one modality.
+    """The discrepancy ratio of ρ [M]: ρ_first / ρ_second of two, max ρ / min ρ of more; NaN, for one modality has none.
 
     Source: Peng et al., "Balanced multimodal learning via on-the-fly gradient modulation", CVPR 2022, eq. 8; for more
     than two modalities our reading.
     """
+    if len(rho) == 1:
+        return torch.full_like(rho[0], math.nan)
     if len(rho) > 2:
         return rho.max() / rho.min()
-    return rho[0] / rho[-1]
+    return rho[0] / rho[1]
 
 
 @dataclass(frozen=True)

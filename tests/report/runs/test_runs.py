@@ -62,6 +62,10 @@ def test_the_front_table_is_that_of_the_results(folders: list[Path], runs: list[
         alone = stored(folders[2])["test"]["fused"]["accuracy"]
         assert found[f"{MODALITIES[1]} trained alone"] == alone
         assert found[f"{MODALITIES[0]} trained alone"] is None
+    only = next(part for part in front(runs[2:]).parts if isinstance(part, Table))
+    old = replace(runs[2], results={**runs[2].results, "train": {"discrepancy_ratio": 1.0}})
+    for one in (only, next(part for part in front([old]).parts if isinstance(part, Table))):
+        assert one.cells()[0][[c.name for c in one.columns].index("ratio")].text == "–"
     [less] = [i for i, name in enumerate(names) if name.startswith("less")]
     assert names[less] == "less joint" and table.cells()[1][less].value is None
     apart = (

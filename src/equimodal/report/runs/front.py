@@ -300,7 +300,8 @@ def _row(
             ceiling = ceilings.get((run.settings.data, name))
             row.append(ceiling and ceiling.results["test"]["fused"]["accuracy"])
         row += [of.get("decoupled"), of.get("probe")]
-    return [*row, run.results["train"]["discrepancy_ratio"], run.results.get("seconds")]
+    ratio = run.results["train"]["discrepancy_ratio"] if len(run.modalities) > 1 else None
+    return [*row, ratio, run.results.get("seconds")]
 
 
 def _difference(apart: Interval | None) -> Cell:
