@@ -12,6 +12,7 @@ __all__ = [
     "EquimodalError",
     "ExpressionError",
     "TrainingError",
+    "counted",
     "nearest",
 ]
 
@@ -49,3 +50,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, as in a sentence.
+
+    >>> counted(1, "problem"), counted(1200, "sample")
+    ('1 problem', '1,200 samples')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -99,6 +99,13 @@ def assert_close(
             torch.testing.assert_close(found[name], gradient, atol=tolerance, rtol=0, msg=name)
 
 
+@pytest.mark.parametrize("wrong", [({"mod0": torch.ones(2, 3)}, torch.zeros(2)), torch.ones(2), 7])
+def test_what_is_no_batch_is_refused(wrong: object) -> None:
+    learner = Balanced(model_of(2), Method())
+    with pytest.raises(ConfigError, match="make one, as in Batch"):
+        learner.steps(wrong, 0)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize("cuts", [(3, 3), (1, 5), (2, 2, 2)])
 @pytest.mark.parametrize("method", [Method, Uniform, lambda: Uniform() + Rows()])

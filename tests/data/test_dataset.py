@@ -93,6 +93,26 @@ def test_labels_and_lengths_are_checked() -> None:
         Arrays({"a": np.zeros((3, 1))}, [0, 1], ["x", "y"])
 
 
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        (
+            ["cat", "dog", "cat"],
+            "must be class ids, whole numbers from 0 on; of names give their pos",
+        ),
+        ([0.0, 1.5, 1.0], "label of row 1 is 1.5; class ids are whole numbers"),
+    ],
+)
+def test_targets_are_class_ids(targets: list[object], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        Arrays({"a": np.zeros((3, 1))}, targets, ["x", "y"])  # type: ignore[arg-type]
+
+
+def test_modalities_are_numbers() -> None:
+    with pytest.raises(DataError, match="Modality 'a' must be an array of numbers"):
+        Arrays({"a": [["x"], ["y"]]}, [0, 1], ["x", "y"])  # type: ignore[dict-item]
+
+
 def test_a_transform_is_a_function_of_epoch_and_index() -> None:
     def noisy(value: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         return value + rng.random()

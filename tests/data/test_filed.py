@@ -132,6 +132,24 @@ def test_the_fingerprint_tells_data_apart(tmp_path: Path) -> None:
     assert every.fingerprint() != pictures(tmp_path, 5).fingerprint()
 
 
+def test_the_fingerprint_sees_into_folders_of_frames(tmp_path: Path) -> None:
+    frames = tmp_path / "clip"
+    for i in range(3):
+        write_image(frames / f"{i}.png", (20, 20), (10, 0, 0))
+
+    def fingerprint() -> str:
+        items = {"image": [(frames,)]}
+        return Filed(items, {"image": Image(8)}, [0], ("x",), ("clip",)).fingerprint()
+
+    before = fingerprint()
+    assert fingerprint() == before
+    write_image(frames / "1.png", (40, 40), (10, 90, 0))
+    after = fingerprint()
+    assert after != before
+    (frames / "2.png").unlink()
+    assert fingerprint() not in (before, after)
+
+
 def test_prepare_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_food101(tmp_path)
     command = ["data", "prepare", "food101(size=16)", "--data-root", str(tmp_path)]

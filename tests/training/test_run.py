@@ -57,6 +57,16 @@ def test_the_resolved_file_makes_the_same_run(folder: Path, tmp_path: Path) -> N
     assert (tmp_path / "again/config.toml").read_text() == (folder / "config.toml").read_text()
 
 
+def test_a_run_that_was_begun_in_python_is_resumed_there(tmp_path: Path) -> None:
+    chosen = settings(epochs=1)
+    data = load_data(chosen)
+    model = make_model(settings(encoders=dict.fromkeys(data.modalities, "mlp(inputs=8)")), data)
+    fit(model, data, "joint()", epochs=1, out=tmp_path / "run")
+    stored = Settings.from_toml(tmp_path / "run/config.toml")
+    with pytest.raises(ConfigError, match=r"by the same fit\(\.\.\.\) with resume=True"):
+        train(stored, tmp_path / "run", resume=True)
+
+
 def test_a_loaded_run_is_the_run(folder: Path) -> None:
     run = load(folder)
     found = evaluate.evaluate(run.learner, load_data(run.settings).test)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, counted
 
 if TYPE_CHECKING:
     from ..data import About
@@ -110,7 +110,7 @@ def _check_own(path: Path, workers: int) -> None:
         print_text(problem)
     if report.problems:
         raise DataError(
-            f"{path} has {len(report.problems)} problems, listed above; files that cannot be read are left out by "
+            f"{path} has {counted(len(report.problems), 'problem')}, listed above; files that cannot be read are left out by "
             "'equimodal train --skip-unreadable'."
         )
     print_text(f"All files can be read. Next: equimodal train {path}")
@@ -183,7 +183,7 @@ def _prepare_own(path: Path, out: Path | None, skip_unreadable: bool, workers: i
         print_text(f"left out: {place}: {reason}")
     count, before = done.shards
     print_text(
-        f"{done.samples} samples in {count} shards, of which {before} were there already. "
+        f"{counted(done.samples, 'sample')} in {counted(count, 'shard')}, of which {before} were there already. "
         f"Next: equimodal train {done.toml}"
     )
 
@@ -214,7 +214,9 @@ def export(data: str, /, *, data_root: Path, out: Path) -> None:
     for reason in failed.values():
         print_text(reason)
     if failed:
-        raise DataError(f"{splits.name}: {len(failed)} samples cannot be read; get them again.")
+        raise DataError(
+            f"{splits.name}: {counted(len(failed), 'sample')} cannot be read; get them again."
+        )
     print_text(f"Wrote {out}")
 
 

@@ -131,8 +131,11 @@ class Balanced(nn.Module):
             epoch: 0-based.
             number: of the batch in its epoch, 0-based.
             of: batches in the epoch.
+
+        Raises:
+            ConfigError: it is something else.
         """
-        micro_batches = [batch] if isinstance(batch, Batch) else list(batch)
+        micro_batches = _micro_batches(batch)
         counts = _counts(micro_batches)
         everyone = Phase(train=tuple(self.model.modalities))
         notes: dict[str, Tensor] = {}
@@ -282,6 +285,19 @@ class _Parts:
     def add(self, output: Output, batch: Batch) -> None:
         self.outputs.append(output.detach())
         self.batches.append(batch)
+
+
+def _micro_batches(batch: Batch | Sequence[Batch]) -> list[Batch]:
+    if isinstance(batch, Batch):
+        return [batch]
+    found = list(batch) if isinstance(batch, Iterable) else [batch]
+    for part in found:
+        if not isinstance(part, Batch):
+            raise ConfigError(
+                f"steps() is given a Batch or a list of them, here a {type(batch).__name__} with a {type(part).__name__}: "
+                "make one, as in Batch({'image': images, 'sound': sounds}, target)."
+            )
+    return found
 
 
 def _counts(batches: Sequence[Batch]) -> dict[str, int]:

@@ -161,8 +161,8 @@ class Arrays(Dataset):
         time_first: Sequence[str] = (),
     ) -> None:
         self.time_first = tuple(name for name in time_first if name in inputs)
-        self.inputs = {name: torch.as_tensor(values) for name, values in inputs.items()}
-        self.targets = torch.as_tensor(targets, dtype=torch.long)
+        self.inputs = {name: _tensor(values, name) for name, values in inputs.items()}
+        self.targets = _class_ids(targets)
         self.modalities = tuple(self.inputs)
         self.classes = tuple(classes)
         masks = {n: torch.as_tensor(m, dtype=torch.bool) for n, m in (present or {}).items()}
@@ -266,6 +266,32 @@ class Arrays(Dataset):
             digest.update(repr((values.dtype, tuple(values.shape))).encode())
             digest.update(values.contiguous().numpy().data)
         return digest.hexdigest()
+
+
+def _tensor(values: ArrayLike | Tensor, name: str) -> Tensor:
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError) as error:  # texts, or rows of different lengths
+        raise DataError(
+            f"Modality {name!r} must be an array of numbers, [N, ...]: {str(error).splitlines()[0]}"
+        ) from None
+
+
+def _class_ids(targets: ArrayLike | Tensor) -> Tensor:
+    try:
+        given = torch.as_tensor(targets)
+    except (TypeError, ValueError):
+        raise DataError(
+            "The targets must be class ids, whole numbers from 0 on; of names give their positions in the classes, as "
+            "[classes.index(name) for name in names]."
+        ) from None
+    ids = given.long()
+    if len(wrong := (ids != given).nonzero()):
+        row = int(wrong[0, 0])
+        raise DataError(
+            f"The label of row {row} is {given[row].item()}; class ids are whole numbers."
+        )
+    return ids
 
 
 def _blank(values: Tensor, rows: Tensor) -> Tensor:

@@ -201,7 +201,9 @@ class Filed(Dataset):
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 of the samples' names, labels and readers, and of their files' names and sizes, not of their contents."""
+        """SHA-256 of the samples' names, labels and readers, and of their files' names and sizes (of folders of frames how many
+        and how large they are), not of their contents.
+        """
         known = (self.modalities, self.classes, self.seed, self.augment)
         digest = hashlib.sha256(repr((known, self.readers)).encode())
         digest.update(self.targets.numpy().tobytes())
@@ -244,10 +246,16 @@ def _state(part: object, cache: Path) -> object:
 def _size(item: Item | None) -> object:
     if item is None:
         return None
-    return [
-        (p.name, p.stat().st_size if p.is_file() else -1) if isinstance(p, Path) else p
-        for p in item
-    ]
+    return [(p.name, *_sizes(p)) if isinstance(p, Path) else p for p in item]
+
+
+def _sizes(path: Path) -> tuple[int, ...]:
+    """The size of a file; of a folder, such as one of frames, how many files it holds and how large they are together."""
+    if not path.is_dir():
+        return (path.stat().st_size if path.is_file() else -1,)
+    with os.scandir(path) as entries:
+        sizes = [entry.stat().st_size for entry in entries if entry.is_file()]
+    return len(sizes), sum(sizes)
 
 
 def _write(path: Path, values: Tensor) -> None:

@@ -52,7 +52,12 @@ def train(
         EquimodalError: as `fit`, and whatever is wrong with data or expressions, before anything is written.
     """
     # What fails fast comes first: reading the data can take minutes.
-    RunFolder(Path(out)).check(resume=resume, overwrite=overwrite)
+    folder = RunFolder(Path(out))
+    folder.check(resume=resume, overwrite=overwrite)
+    if resume and not Settings.from_toml(folder.config).encoders:
+        raise ConfigError(
+            f"{out} was begun in Python, which has its data and model: go on there, by the same fit(...) with resume=True."
+        )
     method = _method(settings)
     data = load_data(settings) if data is None else data
     settings = _with_model(settings, method, data)

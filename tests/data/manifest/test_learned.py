@@ -172,7 +172,7 @@ def test_a_split_that_crosses_groups_is_refused(tmp_path: Path) -> None:
     path.write_text(
         TOML.replace('label = "species"', 'label = "species"\nsplit = "part"\ngroup = "owner"')
     )
-    with pytest.raises(DataError, match=r"rows 2 \(train\) and 6 \(val\) are of one owner"):
+    with pytest.raises(DataError, match=r"row 2 \(train\) and row 6 \(val\) are of one owner"):
         load(path)
     path.write_text(TOML.replace('label = "species"', 'label = "species"\nsplit = "part"'))
     assert isinstance(load(path), Splits)

@@ -209,6 +209,19 @@ class TestRefusals:
             "photos/no.png does", "the file photos/no.png does"
         )
 
+    @pytest.mark.parametrize("end", ["\n", "\r\n"])
+    def test_empty_lines_count_as_where_the_row_is_looked_up(self, pets: Path, end: str) -> None:
+        lines = pets.with_suffix(".csv").read_text().splitlines()
+        lines[5] = lines[5].replace("cat", "").replace("dog", "").replace("owl", "")  # row 6
+        lines[8] += ",more"
+        lines[2] = lines[2].replace("f,", '"a quoted\nend of line",')  # is no row
+        lines[4:4] = ["", ""]
+        pets.with_suffix(".csv").write_bytes(end.join(lines).encode())
+        assert "pets.csv row 11 has 7 values" in self.said(pets)
+        lines[10] = lines[10].removesuffix(",more")
+        pets.with_suffix(".csv").write_bytes(end.join(lines).encode())
+        assert "pets.csv row 8 has no label" in self.said(pets)
+
     def test_a_label_outside_the_classes(self, pets: Path) -> None:
         edit(pets, "seed = 3", 'classes = ["cat", "dog", "owls"]')
         assert (

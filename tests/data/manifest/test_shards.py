@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,24 @@ def test_training_sees_the_same_tensors_as_from_files(pets: Path, shards: Path) 
                     assert torch.equal(x, y), name
                 else:
                     assert torch.equal(x.values, y.values) and torch.equal(x.lengths, y.lengths)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'shards = false\nmanifest = "pets.csv"',
+        '"manifest" = "pets.csv" # mine',
+        " manifest='pets.csv'",
+    ],
+)
+def test_the_toml_may_name_its_manifest_in_any_way(pets: Path, tmp_path: Path, line: str) -> None:
+    other = pets.with_name("other.toml")
+    other.write_text(pets.read_text().replace('manifest = "pets.csv"', line))
+    done = prepare(other, tmp_path / "out", samples=24)
+    said = tomllib.loads(done.toml.read_text())
+    assert (said.pop("manifest"), said.pop("shards")) == ("samples.parquet", True)
+    assert said == {k: v for k, v in tomllib.loads(pets.read_text()).items() if k != "manifest"}
+    assert len(load(done.toml).train) == len(load(pets).train)
 
 
 def test_any_reader_of_tar_finds_the_arrays(shards: Path) -> None:

@@ -202,7 +202,7 @@ def _leaks(opened: Opened, parts: Mapping[str, Rows], seen: Mapping[str, list[Se
 def _pair(opened: Opened, rows: list[int], part_of: Mapping[int, str]) -> str:
     first = rows[0]
     other = next(row for row in rows if part_of[row] != part_of[first])
-    return " = ".join(f"row {r + opened.lines.first} ({part_of[r]})" for r in (first, other))
+    return " = ".join(f"{opened.lines.row(r)} ({part_of[r]})" for r in (first, other))
 
 
 def _crossing(opened: Opened, parts: Mapping[str, Rows]) -> list[str]:

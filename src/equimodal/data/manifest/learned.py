@@ -59,8 +59,8 @@ def _alike(stream: Stored, rows: list[int]) -> Iterator[Tensor]:
         values = stream.decoded(row)
         if values.shape[1] != first.shape[1]:
             raise DataError(
-                f"{stream.lines.where(row)}, {stream.name}: {values.shape[1]} channels, where row "
-                f"{rows[0] + stream.lines.first} has {first.shape[1]}; all sequences must have equally many."
+                f"{stream.lines.where(row)}, {stream.name}: {values.shape[1]} channels, where "
+                f"{stream.lines.row(rows[0])} has {first.shape[1]}; all sequences must have equally many."
             )
         yield values
 

@@ -92,8 +92,8 @@ class Opened:
         again = order[1:][codes[order][1:] == codes[order][:-1]].min()
         first = int(np.flatnonzero(codes == codes[again])[0])
         raise DataError(
-            f"{table.where(int(again))}: the {self.recipe.id} {names[codes[again]].as_py()!r} is that of row "
-            f"{first + self.lines.first} already; each must be there once."
+            f"{table.where(int(again))}: the {self.recipe.id} {names[codes[again]].as_py()!r} is that of "
+            f"{self.lines.row(first)} already; each must be there once."
         )
 
     def _labels(self, table: Table) -> tuple[Rows, tuple[str, ...]]:
@@ -295,11 +295,11 @@ def _refuse_divided_groups(opened: Opened, parts: Mapping[str, Rows]) -> None:
         both = np.intersect1d(opened.groups[parts[a]], opened.groups[parts[b]])
         if len(both):
             first, other = (
-                int(parts[p][opened.groups[parts[p]] == both[0]][0]) + opened.lines.first
+                opened.lines.row(int(parts[p][opened.groups[parts[p]] == both[0]][0]))
                 for p in (a, b)
             )
             raise DataError(
-                f"{opened.lines.path}: rows {first} ({a}) and {other} ({b}) are of one {opened.recipe.group}, which must not be "
+                f"{opened.lines.path}: {first} ({a}) and {other} ({b}) are of one {opened.recipe.group}, which must not be "
                 f"on both sides; put the column {opened.recipe.split!r} right, or leave out group ({len(both)} such)."
             )
 

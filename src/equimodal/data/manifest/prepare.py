@@ -304,7 +304,13 @@ def _write_index(
 def _write_toml(recipe: Recipe, out: Path) -> Path:
     """The data TOML of the shards: that of the files, but for where they are."""
     text = recipe.path.read_text(encoding="utf-8-sig")
-    text = re.sub(r"(?m)^manifest\s*=.*$", f'manifest = "{MANIFEST}"\nshards = true', text, count=1)
+    top, *tables = re.split(r"(?m)^(?=\s*\[)", text, maxsplit=1)
+
+    def other(line: re.Match[str]) -> str:
+        return f'manifest = "{MANIFEST}"\nshards = true\n' if line[2] == "manifest" else ""
+
+    key = r"""(?m)^[ \t]*(["']?)(manifest|shards)\1[ \t]*=.*\n?"""
+    text = re.sub(key, other, top) + "".join(tables)
     _write(out / TOML, text.encode())
     return out / TOML
 

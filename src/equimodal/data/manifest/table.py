@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +35,36 @@ class Lines:
     Attributes:
         path: of the file.
         first: the number that messages give to the first row: 2 in CSV, where the header is row 1, as spreadsheets count.
+        delimiter: of CSV, or "".
     """
 
     path: Path
     first: int = 2
+    delimiter: str = ""
 
     def row(self, row: int) -> str:
-        """A row by its number."""
-        return f"row {row + self.first}"
+        """A row by its number; the empty lines of a CSV count, as they do where one looks it up."""
+        empty = np.searchsorted(self._empty, row, side="right")
+        return f"row {row + self.first + int(empty)}"
 
     def where(self, row: int) -> str:
         """A row by its file and number."""
         return f"{self.path} {self.row(row)}"
+
+    @cached_property
+    def _empty(self) -> list[int]:
+        """For each empty line the number of rows before it; looked for when the first row is named, not before."""
+        if not self.delimiter:
+            return []
+        found, rows = [], -1  # the header is none
+        with (
+            contextlib.suppress(OSError, ValueError, csv.Error),
+            self.path.open(encoding="utf-8-sig", newline="") as file,
+        ):
+            for cells in csv.reader(file, delimiter=self.delimiter):
+                rows += bool(cells)
+                found += [] if cells else [rows]
+        return found
 
 
 @dataclass(frozen=True)
@@ -218,7 +238,8 @@ def _csv(path: Path, columns: Sequence[str] | None) -> Table:
         pieces = _parse(path, names, delimiter, wanted)
     except pa.ArrowInvalid as error:
         raise DataError(_csv_refusal(path, str(error), delimiter)) from None
-    return Table(Lines(path), _whole(pieces), decimal="," if delimiter == ";" else ".")
+    lines = Lines(path, delimiter=delimiter)
+    return Table(lines, _whole(pieces), decimal="," if delimiter == ";" else ".")
 
 
 def _parse(
@@ -246,7 +267,7 @@ def _csv_refusal(path: Path, said: str, delimiter: str) -> str:
     found = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", said)
     if found:
         return (
-            f"{path} row {int(found[1])} has {found[3]} values separated by {delimiter!r}, the header {found[2]}; a value "
+            f"{Lines(path, delimiter=delimiter).where(int(found[1]) - 2)} has {found[3]} values separated by {delimiter!r}, the header {found[2]}; a value "
             "that holds the separator must stand in quotes."
         )
     if "UTF8" in said:
