@@ -196,6 +196,26 @@ def test_other_files_make_other_shards(tmp_path: Path) -> None:
     assert prepare(path, tmp_path / "out", samples=6).shards == (2, 0)
 
 
+def test_frames_rewritten_in_their_folder_are_decoded_again(tmp_path: Path) -> None:
+    for i in range(12):
+        for frame in range(3):
+            own.write_slope(tmp_path / f"clips/{i}/{frame}.png", (i, frame, 9))
+    table = [{"clip": f"clips/{i}", "label": "ab"[i % 2]} for i in range(12)]
+    own.write_table(tmp_path / "clips.csv", table)
+    path = tmp_path / "clips.toml"
+    path.write_text(
+        'manifest = "clips.csv"\nlabel = "label"\n[modalities.clip]\nkind = "video"\ncolumn = "clip"\nsize = 8\n'
+    )
+    prepare(path, tmp_path / "out", samples=6)
+    assert prepare(path, tmp_path / "out", samples=6).shards == (2, 2)
+    before = load(path).train.fingerprint()
+    own.write_slope(tmp_path / "clips/1/1.png", (200, 100, 0))
+    with (tmp_path / "clips/1/1.png").open("ab") as file:
+        file.write(b"longer")
+    assert prepare(path, tmp_path / "out", samples=6).shards == (2, 0)
+    assert load(path).train.fingerprint() != before
+
+
 def test_what_cannot_be_read_is_refused_or_left_out(tmp_path: Path) -> None:
     path = own.write_pets(tmp_path / "pets", 24)
     (tmp_path / "pets" / "photos" / "4.png").write_bytes(b"no picture")

@@ -303,10 +303,16 @@ def survey(stream: Files, rows: NDArray[np.int64], times: bool = False) -> Surve
 
 
 def _look(stream: Files, text: str) -> tuple[str, int, int]:
-    """Why the file that a cell names cannot be used, or "", its size, and its time in nanoseconds."""
+    """Why the file that a cell names cannot be used, or "", its size, and its time in nanoseconds; of a folder the sums."""
     try:
         path = stream.located(text)
         status = path.stat()
+        if stat.S_ISDIR(
+            status.st_mode
+        ):  # its own size and time stay when a frame in it is rewritten
+            with os.scandir(path) as entries:
+                inside = [entry.stat() for entry in entries]
+            return "", sum(s.st_size for s in inside), sum(s.st_mtime_ns for s in inside)
     except DataError as error:
         return str(error), -1, 0
     except OSError:
