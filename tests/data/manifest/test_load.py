@@ -199,6 +199,22 @@ class TestRefusals:
             (4, {"weight": "inf"}, "pets.csv row 6: 'weight' is infinite"),
             (4, {"photo": "photos/no.png"}, "row 6: the file photos/no.png"),
             (4, {"photo": "../pets.csv"}, "row 6: the file '../pets.csv' lies outside"),
+            (
+                4,
+                {"weight": "2,5"},
+                "row 6: '2,5' in column 'weight' is not a number; decimals must have a point",
+            ),
+            (
+                4,
+                {"weight": "2\nand more"},
+                "is not a number; a quote that opens there is not closed",
+            ),
+            (
+                4,
+                {"photo": "https://a.org/1.png"},
+                "row 6: 'https://a.org/1.png' is an address, not a path",
+            ),
+            (4, {"photo": "a\0b.png"}, "row 6: 'a\\x00b.png' is no path"),
             (4, {"photo": "/etc/passwd"}, "row 6: the file '/etc/passwd' lies outside"),
         ],
     )
@@ -246,11 +262,28 @@ class TestRefusals:
             (b"id,photo,weight,sex,species,owner\n", "has no rows"),
             (b"id,photo,weight,sex,species,owner\n1,,2,f,\xe9t\xe9,o\n", "is not UTF-8"),
             (b"id,id\n1,2\n", "names the column 'id' twice"),
+            (b"id,photo,,\n1,2,,\n", "has 2 columns without a name; delete them"),
+            (
+                b"id:photo\n1:2\n",
+                "has one column by its first row, 'id:photo'; columns are separated by",
+            ),
+            (b"sep=;\nid;photo\n1;2\n", "begins with 'sep=;', which only spreadsheets know"),
         ],
     )
     def test_a_table(self, pets: Path, content: bytes, expected: str) -> None:
         pets.with_suffix(".csv").write_bytes(content)
         assert expected in self.said(pets)
+
+    def test_an_empty_first_line_is_no_empty_file(self, pets: Path) -> None:
+        pets.with_suffix(".csv").write_bytes(b"\nid,photo\n1,2\n")
+        assert self.said(pets).startswith("The first line of ")
+
+    def test_labels_that_are_all_different(self, pets: Path) -> None:
+        edit(pets, 'label = "species"', 'label = "id"')
+        edit(pets, 'id = "id"', "")
+        edit(pets, 'group = "owner"', "")
+        said = self.said(pets)
+        assert "Nothing is left to train on when test is held out: 45 rows with 45 diff" in said
 
     @pytest.mark.parametrize(
         ("old", "new", "expected"),

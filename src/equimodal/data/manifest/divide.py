@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError
+from ...errors import DataError, counted
 from ..splits import stratified
 
 __all__ = ["divide", "hold_out_groups"]
@@ -35,7 +35,7 @@ def divide(
         seed: of what is held out.
 
     Raises:
-        DataError: train is empty, or nothing is left to test on.
+        DataError: train is empty or would be, or nothing is left to test on.
     """
     if split is None:
         found = {"train": np.arange(len(targets)), "val": _none(), "test": _none()}
@@ -50,6 +50,11 @@ def divide(
         held = held_out(
             targets[train], None if groups is None else groups[train], fraction, seed + i
         )
+        if len(held) == len(train):
+            raise DataError(
+                f"Nothing is left to train on when {part} is held out: {counted(len(targets), 'row')} with "
+                f"{len(np.unique(targets))} different labels; add rows, or name another label column if these are no classes."
+            )
         found[part], found["train"] = train[held], np.delete(train, held)
     if not len(found["test"]):
         raise DataError(

@@ -258,7 +258,8 @@ def _place(values: Sequence[str], search: Sequence[Path]) -> tuple[Path, str] | 
         for root in (folder, *below):
             suffixes = {""} if kind_of(some[0]) else _suffixes(root, some[0])
             for suffix in sorted(suffixes):
-                there = [(root / f"{value}{suffix}").is_file() for value in some]
+                # Not Path.is_file, which refuses a text that is too long for a name.
+                there = [os.path.isfile(root / f"{value}{suffix}") for value in some]
                 if sum(there) * 2 > len(some):
                     return root, suffix
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ Generator = Callable[[int], np.random.Generator | None]
 """For a position in a batch the generator of its augmentation; None: as validation and test see it."""
 
 OUTSIDE = r"^[/\\~]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)"
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 class Stream(ABC):
@@ -167,13 +169,19 @@ class Files(Stored):
         """Of a row's file.
 
         Raises:
-            DataError: it lies outside the folder.
+            DataError: the cell holds no path, or the file lies outside the folder.
         """
         return self.located(self.cells[row].as_py())
 
     def located(self, cell: str) -> Path:
         """Of the file that a cell names."""
         text = cell + self.suffix
+        if ADDRESS.match(text):
+            raise DataError(
+                f"{text!r} is an address, not a path: download the file and name where it lies."
+            )
+        if "\0" in text:
+            raise DataError(f"{text!r} is no path: put it right.")
         path = os.path.join(self.folder, self.root, text)
         if "\\" in text and not os.path.exists(path):  # written on Windows
             path = os.path.join(self.folder, self.root, text.replace("\\", "/"))

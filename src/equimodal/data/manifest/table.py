@@ -134,10 +134,18 @@ class Table:
             return texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
         except pa.ArrowInvalid:
             row = next(i for i in range(len(texts)) if not _is_number(texts[i]))
+            said = self.texts(name)[row].as_py()
             raise DataError(
-                f"{self.where(row)}: {texts[row].as_py()!r} in column {name!r} is not a number; put it right, empty the "
-                "cell, or name the column under categories."
+                f"{self.where(row)}: {said[:40]!r} in column {name!r} is not a number; {self._advice(said)}"
             ) from None
+
+    def _advice(self, said: str) -> str:
+        if "\n" in said:
+            return "a quote that opens there is not closed."
+        if re.fullmatch(r"[+-]?\d[\d.,]*", said):
+            point = "point" if self.decimal == "." else "comma"
+            return f"decimals must have a {point} (a comma where semicolons separate the columns, else a point), thousands no sign."
+        return "put it right, empty the cell, or name the column under categories."
 
     def codes(self, name: str) -> tuple[NDArray[np.int32], pa.Array]:
         """A column as positions in its sorted different values, -1 where the cell is empty; and those values."""
@@ -216,15 +224,23 @@ def header(path: Path) -> tuple[list[str], str]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            line = file.readline().strip("\r\n")
+            first = file.readline()
     except UnicodeDecodeError:
         raise DataError(f"{path} is not UTF-8; save it as 'CSV UTF-8'.") from None
+    line = first.strip("\r\n")
     if not line.strip():
-        raise DataError(f"{path} is empty; its first row must name the columns.")
+        what = f"The first line of {path}" if first else f"{path}"
+        raise DataError(f"{what} is empty; its first row must name the columns.")
+    if re.fullmatch("sep=.", line):
+        raise DataError(f"{path} begins with {line!r}, which only spreadsheets know; delete it.")
     split = {d: next(csv.reader([line], delimiter=d)) for d in DELIMITERS}
     delimiter = max(split, key=lambda d: len(split[d]))  # the first on a tie: a comma
     names = [name.strip() for name in split[delimiter]]
     twice = [name for name in names if names.count(name) > 1]
+    if "" in twice:
+        raise DataError(
+            f"{path} has {twice.count('')} columns without a name; delete them, or name them in the first row."
+        )
     if twice:
         raise DataError(f"{path} names the column {twice[0]!r} twice.")
     return names, delimiter
@@ -232,6 +248,10 @@ def header(path: Path) -> tuple[list[str], str]:
 
 def _csv(path: Path, columns: Sequence[str] | None) -> Table:
     names, delimiter = header(path)
+    if len(names) == 1 and names != columns:
+        raise DataError(
+            f"{path} has one column by its first row, {names[0]!r}; columns are separated by commas, semicolons, tabs or bars."
+        )
     _refuse_lacking(path, columns or (), names)
     wanted = list(names if columns is None else columns)
     try:
