@@ -135,6 +135,27 @@ def test_check_finds_leaks_crossing_groups_and_damage(
     assert "pets.toml has 3 problems" in seen.err
 
 
+def test_check_says_what_training_would_refuse(
+    pets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own.write_table(pets.with_suffix(".csv"), [r | {"weight": ""} for r in own.rows()])
+    assert main(["data", "check", str(pets)]) == 2
+    assert "modality facts: The column 'weight' has no value in train" in capsys.readouterr().out
+    own.write_table(
+        pets.with_suffix(".csv"), [r | {"photo": "no.png", "weight": "1"} for r in own.rows()]
+    )
+    told = said(capsys, 2, "data", "check", pets)
+    assert "pets.csv row 2, photo: " in told and "(45 of 45 rows cannot be read" in told
+
+
+def test_a_text_that_is_too_long_for_a_name_is_no_file(
+    pets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = [r | {"note": f"{i % 2 * 300 * 'x'}note.png"} for i, r in enumerate(own.rows())]
+    own.write_table(pets.with_suffix(".csv"), table)
+    said(capsys, 0, "data", "init", pets.with_suffix(".csv"), "--overwrite")
+
+
 def test_a_folder_for_each_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for part, count in (("train", 6), ("test", 2)):
         for label in ("a", "b"):

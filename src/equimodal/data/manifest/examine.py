@@ -87,17 +87,18 @@ def examine(path: Path | str, workers: int = 0, progress: Progress | None = None
         ConfigError, DataError: the TOML or the manifest itself cannot be used.
     """
     opened = open_manifest(path)
-    rows = np.flatnonzero(opened.usable)
+    rows = opened.rows()
     seen = _seen(opened, rows, workers, progress)
     reasons = {(one.row, m): one.reason for m, found in seen.items() for one in found if one.reason}
     good = rows[~np.isin(rows, [row for row, _ in reasons])]
-    parts = opened.parts(good, None, opened.recipe.seed)
+    parts = _parts(opened, good, reasons)
+    shapes, unfit = _shapes(opened, parts["train"])
     summary = [("rows", f"{len(opened.targets)} in {opened.lines.path.name}")]
     if unused := len(opened.targets) - len(rows):
         summary.append(("rows not used", f"{unused}: without any modality, or without a split"))
     summary += [(f"split {part}", _part_line(opened, at)) for part, at in parts.items()]
     for modality in opened.recipe.modalities:
-        summary += _modality_lines(modality, opened, seen, parts["train"])
+        summary += _modality_lines(modality, opened, seen, shapes.get(modality.name, ""))
     classes = {
         name: {p: int((opened.targets[at] == i).sum()) for p, at in parts.items()}
         for i, name in enumerate(opened.classes)
@@ -107,6 +108,7 @@ def examine(path: Path | str, workers: int = 0, progress: Progress | None = None
         *_shortened(
             [f"unreadable: {opened.lines.where(r)}, {m}: {why}" for (r, m), why in reasons.items()]
         ),
+        *unfit,
         *_leaks(opened, parts, seen),
         *_crossing(opened, parts),
         *(
@@ -135,6 +137,32 @@ def _seen(
     return found
 
 
+def _parts(opened: Opened, good: Rows, reasons: Mapping[tuple[int, str], str]) -> dict[str, Rows]:
+    """Train, val and test; where too few rows can be read for that, the refusal says why the first cannot."""
+    try:
+        return opened.parts(good, None, opened.recipe.seed)
+    except DataError as error:
+        if not reasons:
+            raise
+        (row, name), why = next(iter(reasons.items()))
+        lost = len({row for row, _ in reasons})
+        raise DataError(
+            f"{opened.lines.where(row)}, {name}: {why.removesuffix('.')} ({lost} of {lost + len(good)} rows cannot be read, "
+            f"and without them: {error})"
+        ) from None
+
+
+def _shapes(opened: Opened, train: Rows) -> tuple[dict[str, str], list[str]]:
+    """For each modality the shape of a sample; and why those that training would refuse have none."""
+    shapes, unfit = {}, []
+    for modality in opened.recipe.modalities:
+        try:
+            shapes[modality.name] = str(fit(opened.streams[modality.name], modality, train).shape)
+        except DataError as error:
+            unfit.append(f"modality {modality.name}: {error}")
+    return shapes, unfit
+
+
 def _part_line(opened: Opened, rows: Rows) -> str:
     rates = {n: 1 - float(s.present[rows].mean()) for n, s in opened.streams.items() if len(rows)}
     lacking = "".join(f", {rate:.1%} without {name}" for name, rate in rates.items() if rate)
@@ -143,14 +171,10 @@ def _part_line(opened: Opened, rows: Rows) -> str:
 
 
 def _modality_lines(
-    modality: Modality, opened: Opened, seen: Mapping[str, list[Seen]], train: Rows
+    modality: Modality, opened: Opened, seen: Mapping[str, list[Seen]], shape: str
 ) -> list[tuple[str, str]]:
     name, stream = modality.name, opened.streams[modality.name]
-    try:
-        shape = str(fit(stream, modality, train).shape)
-    except DataError as error:
-        shape = str(error)
-    lines = [(f"modality {name}", f"{modality.kind}, as {shape}")]
+    lines = [(f"modality {name}", f"{modality.kind}, as {shape}" if shape else modality.kind)]
     if isinstance(stream, Columns):
         gaps = [np.mean(c < 0 if c.dtype == np.int32 else np.isnan(c)) for c in stream.columns]
         named = zip(modality.columns, gaps, strict=True)

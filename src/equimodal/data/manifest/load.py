@@ -182,6 +182,17 @@ class Opened:
             else:
                 yield table.numbers(column), None
 
+    def rows(self) -> Rows:
+        """The rows that are usable.
+
+        Raises:
+            DataError: there is none.
+        """
+        rows = np.flatnonzero(self.usable)
+        if not len(rows):
+            raise DataError(f"{self.lines.path} has no row that has both a modality and a split.")
+        return rows
+
     @property
     def usable(self) -> NDArray[np.bool_]:
         """[N]: whether a row has at least one modality, and a place in a split."""
@@ -248,9 +259,7 @@ def load(
             f"{recipe.name} has a test part of its own: leave out split_seed, or 'resplits' in a bench."
         )
     split_seed = recipe.seed if split_seed is None else split_seed
-    rows = np.flatnonzero(opened.usable)
-    if not len(rows):
-        raise DataError(f"{opened.lines.path} has no row that has both a modality and a split.")
+    rows = opened.rows()
     surveys = [survey(s, rows) for s in opened.streams.values() if isinstance(s, Files)]
     left_out = _left_out(opened, rows, surveys, skip_unreadable, workers)
     if left_out:

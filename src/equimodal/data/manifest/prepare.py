@@ -103,7 +103,7 @@ def prepare(
     files = {n: s for n, s in opened.streams.items() if isinstance(s, Files) and n in ahead}
     if not files:
         raise ConfigError(f"{path} names no files to decode.")
-    rows = np.flatnonzero(opened.usable)
+    rows = opened.rows()
     # Texts, which nothing decodes; other files are met when they are.
     texts = [s for n, s in opened.streams.items() if isinstance(s, Files) and n not in files]
     unsaid = absent(opened, rows, [survey(s, rows) for s in texts], skip_unreadable)
