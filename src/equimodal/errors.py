@@ -55,7 +55,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def counted(number: int, noun: str) -> str:
     """A number of things, as in a sentence.
 
-    >>> counted(1, "problem"), counted(1200, "sample")
-    ('1 problem', '1,200 samples')
+    >>> counted(1, "problem"), counted(1200, "sample"), counted(2, "class")
+    ('1 problem', '1,200 samples', '2 classes')
     """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{ending}"

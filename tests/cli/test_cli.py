@@ -388,7 +388,7 @@ class TestData:
     def test_check_counts(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["data", "check", "digits3d"]) == 0
         page = capsys.readouterr().out
-        assert "1130 samples" in page
+        assert "1,130 samples" in page
         assert "(128, 3)" in page
 
     def test_check_of_damaged_files_lists_them_and_fails(

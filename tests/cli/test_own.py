@@ -129,9 +129,12 @@ def test_check_finds_leaks_crossing_groups_and_damage(
     assert main(["data", "check", str(pets)]) == 2
     seen = capsys.readouterr()
     assert "unreadable: " in seen.out and "pets.csv row 9, photo: " in seen.out
-    assert "leak: 1 photo files are the same in more than one split, such as row 3 (" in seen.out
+    assert (
+        "leak: 1 photo file with the same contents in more than one split, such as row 3 ("
+        in seen.out
+    )
     assert "= row 42 (test)" in seen.out
-    assert "groups cross: 1 of column 'owner' are in train and in test, such as o10" in seen.out
+    assert "groups cross: 1 of column 'owner' in train and in test, such as o10" in seen.out
     assert "pets.toml has 3 problems" in seen.err
 
 

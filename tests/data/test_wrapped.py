@@ -96,7 +96,7 @@ def test_pictures_and_recordings_of_hugging_face() -> None:
         ({"x": "word", "label": 0}, {}, "Sample 0: x is no array of numbers"),
         ({"x": [float("nan")], "label": 0}, {}, "Sample 0: x has a value that is not finite"),
         ({"x": [1.0], "label": 2}, {"classes": ["a", "b"]}, "Sample 0 has the class 2"),
-        ({"x": [1.0], "label": 0}, {"targets": [0, 1]}, "2 targets for 1 samples"),
+        ({"x": [1.0], "label": 0}, {"targets": [0, 1]}, "The targets are 2, the samples 1"),
     ],
 )
 def test_mistakes(row: dict[str, Any], options: dict[str, Any], expected: str) -> None:

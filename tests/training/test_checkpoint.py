@@ -107,7 +107,7 @@ def test_a_spoiled_one_is_refused(tmp_path: Path, spoil: object, expected: str) 
 
 def test_another_number_of_processes_is_refused(tmp_path: Path) -> None:
     checkpoint.write(tmp_path, snapshot())
-    with pytest.raises(CheckpointError, match="written by 1 processes, this run has 2"):
+    with pytest.raises(CheckpointError, match="written by 1 process, this run has 2"):
         checkpoint.read(tmp_path, processes=2)
 
 

@@ -109,7 +109,7 @@ def test_what_is_trained_on_is_said_and_how_few_samples_choose() -> None:
         return heard.lines
 
     what = "joint() on small · samples: 40 train, 21 val, 24 test · batches of 8"
-    few = "only 21 samples choose the epoch, each of them 4.8 points: mostly chance"
+    few = "the epoch is chosen by only 21 samples, 4.8 points each: mostly chance"
     assert told(**OPTIONS) == [what, few]
     assert told(**OPTIONS, select="last") == [what]
 

@@ -233,7 +233,7 @@ def unpack(archive: Path, /, *, data_root: Path) -> None:
 
     with CountBar(archive.name) as bar:
         count = write(archive, data_root, bar)
-    print_text(f"{count} files of {archive} are in {data_root}")
+    print_text(f"Wrote {counted(count, 'file')} of {archive} to {data_root}")
 
 
 @app.command

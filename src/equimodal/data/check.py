@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError
+from ..errors import DataError, counted
 from . import registry
 
 __all__ = ["CheckReport", "check"]
@@ -51,7 +51,7 @@ class CheckReport:
         for part, count in self.counts.items():
             lacking = {name: rate for name, rate in self.missing[part].items() if rate}
             note = "".join(f", {rate:.1%} without {name}" for name, rate in lacking.items())
-            rows.append((f"split {part}", f"{count} samples{note}"))
+            rows.append((f"split {part}", f"{counted(count, 'sample')}{note}"))
         return rows
 
     def rows(self) -> list[tuple[str, ...]]:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..core.batch import Batch, Input, Padded
-from ..errors import ConfigError, DataError, nearest
+from ..errors import ConfigError, DataError, counted, nearest
 from .draws import numpy_generator
 
 __all__ = [
@@ -181,7 +181,7 @@ class Arrays(Dataset):
         for name, values in parts:
             if len(values) != len(self.targets):
                 raise DataError(
-                    f"{name} has {len(values)} rows and the targets have {len(self.targets)}; they must be as many."
+                    f"{name} has {counted(len(values), 'row')} and the targets have {len(self.targets)}; they must be as many."
                 )
         bad = ((self.targets < 0) | (self.targets >= len(self.classes))).nonzero()
         if len(bad):

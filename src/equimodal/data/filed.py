@@ -17,7 +17,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import DataError, counted
 from .dataset import Dataset, Sample, known_modalities
 from .draws import numpy_generator
 from .media.reader import Reader
@@ -75,7 +75,7 @@ class Filed(Dataset):
         for name, values in {**self.items, "names": self.names}.items():
             if len(values) != len(self.targets):
                 raise DataError(
-                    f"{name} has {len(values)} items and the targets have {len(self.targets)}; they must be as many."
+                    f"{name} has {counted(len(values), 'item')} and the targets have {len(self.targets)}; they must be as many."
                 )
         self.shapes = {name: reader.shape for name, reader in self.readers.items()}
         self.time_first = tuple(n for n, reader in self.readers.items() if reader.time_first)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..core.batch import Batch
-from ..errors import ConfigError, EquimodalError
+from ..errors import ConfigError, EquimodalError, counted
 from .dataset import Dataset
 from .draws import torch_generator
 
@@ -73,7 +73,7 @@ class Loader:
             raise ConfigError(f"The batch size must be at least 1; here {self.batch_size}.")
         if self.shuffle and self.batch_size > samples:
             raise ConfigError(
-                f"A batch of {self.batch_size} is larger than the training data of {samples} samples; "
+                f"A batch of {self.batch_size} is larger than the training data of {counted(samples, 'sample')}; "
                 f"choose a batch size of at most {samples}."
             )
         if not 0 <= self.rank < self.world:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, DataError, nearest
+from ..errors import ConfigError, DataError, counted, nearest
 from .dataset import Dataset, Sample, known_modalities
 
 __all__ = ["Wrapped"]
@@ -68,7 +68,9 @@ class Wrapped(Dataset):
         else:  # who lacks what is seen when a sample is read
             said, self.present = list(targets), {}
         if len(said) != len(data):
-            raise DataError(f"There are {len(said)} targets for {len(data)} samples.")
+            raise DataError(
+                f"The targets are {len(said)}, the samples {len(data)}; they must be as many."
+            )
         self.classes, self.targets = _coded(said, classes)
         self.shapes = {name: self._shape(name) for name in self.modalities}
 
@@ -97,7 +99,7 @@ class Wrapped(Dataset):
             return values[0], label
         if len(values) < len(self.names):
             raise DataError(
-                f"Sample {index} has {len(values)} values before its class, for the modalities "
+                f"Sample {index} has {counted(len(values), 'value')} before its class, for the modalities "
                 f"{', '.join(self.names)}."
             )
         return dict(zip(self.names, values, strict=False)), label

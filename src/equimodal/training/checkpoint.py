@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from .. import __version__, distributed
-from ..errors import CheckpointError, TrainingError
+from ..errors import CheckpointError, TrainingError, counted
 from .folder import write_atomic
 
 __all__ = ["FORMAT", "Position", "Snapshot", "generators", "read", "restore_generators", "write"]
@@ -141,7 +141,7 @@ def read(folder: Path, rank: int = 0, processes: int | None = None) -> Snapshot 
         raise _damaged(path, "it does not say where training was") from None
     if processes is not None and processes != len(files):
         raise CheckpointError(
-            f"{folder} was written by {len(files)} processes, this run has {processes}: use as many."
+            f"{folder} was written by {counted(len(files), 'process')}, this run has {processes}: use as many."
         )
     names = list(files)
     tensors = _tensors(folder / names[0], files[names[0]])

@@ -14,7 +14,7 @@ from ..core import Method
 from ..core.expression import build
 from ..data.augmented import augmented
 from ..data.splits import Splits
-from ..errors import ConfigError, nearest
+from ..errors import ConfigError, counted, nearest
 from ..methods import BY_NAME as METHODS
 from ..models import Multimodal
 from .folder import RunFolder
@@ -148,7 +148,7 @@ def _check(settings: Settings, data: Splits, method: Method) -> None:
         )
     if settings.accumulate > settings.batch_size:
         raise ConfigError(
-            f"A batch of {settings.batch_size} samples cannot be split into {settings.accumulate} micro-batches: "
+            f"A batch of {counted(settings.batch_size, 'sample')} cannot be split into {settings.accumulate} micro-batches: "
             "say accumulate of at most the batch size."
         )
     if not len(data.test):

@@ -20,7 +20,7 @@ from ..data.augmented import augmented
 from ..data.dropout import ModalityDropout
 from ..data.loader import Loader
 from ..data.splits import Splits
-from ..errors import CheckpointError, ConfigError, DataError, TrainingError
+from ..errors import CheckpointError, ConfigError, DataError, TrainingError, counted
 from ..models import Multimodal
 from . import checkpoint
 from .checkpoint import Position, Snapshot
@@ -133,7 +133,7 @@ class Training:
             self.progress.message(self.data.advice)
         if self.settings.select == "best" and self.selecting and len(self.selecting) < FEW:
             self.progress.message(
-                f"only {len(self.selecting)} samples choose the epoch, each of them {100 / len(self.selecting):.1f} points: "
+                f"the epoch is chosen by only {counted(len(self.selecting), 'sample')}, {100 / len(self.selecting):.1f} points each: "
                 "mostly chance"
             )
         with self.interrupt.caught():

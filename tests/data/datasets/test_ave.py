@@ -79,7 +79,7 @@ def test_rows_that_are_wrong(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="row 1: start and end are '0' and 'ten'"):
         ave.events(path)
     write_lines(path, ["Bark,abc,good,0,10"])
-    with pytest.raises(DataError, match="line 1 has 1 values between '&'; it must have 5"):
+    with pytest.raises(DataError, match="line 1 has 1 value between '&'; it must have 5"):
         ave.events(path)
 
 

@@ -274,6 +274,12 @@ class TestRefusals:
         pets.with_suffix(".csv").write_bytes(content)
         assert expected in self.said(pets)
 
+    def test_a_row_with_too_few_values(self, pets: Path) -> None:
+        with pets.with_suffix(".csv").open("a") as file:
+            file.write("last\n")
+        said = self.said(pets)
+        assert "pets.csv row 47 has 1 value separated by ',', the header 6; empty cells" in said
+
     def test_an_empty_first_line_is_no_empty_file(self, pets: Path) -> None:
         pets.with_suffix(".csv").write_bytes(b"\nid,photo\n1,2\n")
         assert self.said(pets).startswith("The first line of ")

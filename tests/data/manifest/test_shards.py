@@ -253,7 +253,7 @@ def test_from_the_command_line_to_training(
     monkeypatch.chdir(tmp_path)
     own.write_pets(tmp_path / "pets", 24)
     assert main(["data", "prepare", "pets/pets.toml", "--out=ready"]) == 0
-    assert "24 samples in 1 shards" in capsys.readouterr().out
+    assert "24 samples in 1 shard," in capsys.readouterr().out
     quick = ["--epochs=1", "--method=joint()", "--no-probe", "--fit-fusion=off", "--device=cpu"]
     results = []
     for data in ("pets/pets.toml", "ready/data.toml"):

@@ -101,7 +101,7 @@ def hold_out_groups(targets: Rows, groups: Groups, fraction: float, seed: int) -
         held = _taken(targets, members(smallest), 1, len(targets))
     if not held:
         raise DataError(
-            f"The {len(starts)} groups are too few or too large to hold {fraction:.0%} of the samples out in whole groups; "
+            f"{counted(len(starts), 'group')}: too few or too large to hold {fraction:.0%} of the samples out in whole groups; "
             "say by a split column who is in train, val and test."
         )
     return np.sort(np.concatenate(held))

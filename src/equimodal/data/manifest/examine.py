@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError
+from ...errors import DataError, counted
 from .attempt import Progress, mapped
 from .learned import fit
 from .load import Opened, Rows, open_manifest
@@ -166,8 +166,12 @@ def _shapes(opened: Opened, train: Rows) -> tuple[dict[str, str], list[str]]:
 def _part_line(opened: Opened, rows: Rows) -> str:
     rates = {n: 1 - float(s.present[rows].mean()) for n, s in opened.streams.items() if len(rows)}
     lacking = "".join(f", {rate:.1%} without {name}" for name, rate in rates.items() if rate)
-    groups = "" if opened.groups is None else f" of {len(np.unique(opened.groups[rows]))} groups"
-    return f"{len(rows)} samples{groups}{lacking}"
+    groups = (
+        ""
+        if opened.groups is None
+        else f" of {counted(len(np.unique(opened.groups[rows])), 'group')}"
+    )
+    return f"{counted(len(rows), 'sample')}{groups}{lacking}"
 
 
 def _modality_lines(
@@ -194,14 +198,16 @@ def _range(values: NDArray[np.float64]) -> str:
         counts = sorted(Counter(values.tolist()).items())
         if len(counts) == 1:
             return f"{counts[0][0]:g}, all"
-        return ", ".join(f"{value:g} ({count} files)" for value, count in counts)
+        return ", ".join(f"{value:g} ({counted(count, 'file')})" for value, count in counts)
     low, middle, high = np.quantile(values, [0, 0.5, 1])
     return f"{low:.4g} to {high:.4g}, half of them below {middle:.4g}"
 
 
 def _shortened(problems: list[str]) -> list[str]:
     rest = len(problems) - SHOWN
-    return problems[:SHOWN] + ([f"... and {rest} more unreadable files"] if rest > 0 else [])
+    return problems[:SHOWN] + (
+        [f"... and {counted(rest, 'more unreadable file')}"] if rest > 0 else []
+    )
 
 
 def _leaks(opened: Opened, parts: Mapping[str, Rows], seen: Mapping[str, list[Seen]]) -> list[str]:
@@ -217,7 +223,7 @@ def _leaks(opened: Opened, parts: Mapping[str, Rows], seen: Mapping[str, list[Se
         if shared:
             pairs = [_pair(opened, rows, part_of) for rows in shared[:3]]
             found.append(
-                f"leak: {len(shared)} {name} files are the same in more than one split, such as {'; '.join(pairs)}; "
+                f"leak: {counted(len(shared), f'{name} file')} with the same contents in more than one split, such as {'; '.join(pairs)}; "
                 "remove one, or put them into one split (by a group column)"
             )
     return found
@@ -241,7 +247,7 @@ def _crossing(opened: Opened, parts: Mapping[str, Rows]) -> list[str]:
         if both:
             some = [names[int(np.flatnonzero(opened.groups == g)[0])].as_py() for g in both[:3]]
             found.append(
-                f"groups cross: {len(both)} of column {opened.recipe.group!r} are in {a} and in {b}, such as "
+                f"groups cross: {len(both)} of column {opened.recipe.group!r} in {a} and in {b}, such as "
                 f"{', '.join(map(str, some))}"
             )
     return found

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import DataError
+from ...errors import DataError, counted
 from .guess import OPENED, OPTIONS, Draft, Found, hear, kind_of
 from .load import PARTS, SPELLINGS
 
@@ -142,8 +142,12 @@ def _draft(
 ) -> Draft:
     draft = Draft(MANIFEST, "label")
     labels = {row["label"] for row in rows.values()}
-    draft.notes.append((folder.name, f"{len(rows)} samples; files of one name are one sample"))
-    draft.notes.append(("label", f"the folder that a file lies in: {len(labels)} classes"))
+    draft.notes.append(
+        (folder.name, f"{counted(len(rows), 'sample')}; files of one name are one sample")
+    )
+    draft.notes.append(
+        ("label", f"the folder that a file lies in: {counted(len(labels), 'class')}")
+    )
     splits = {row["split"] for row in rows.values()} - {""}
     if splits:
         draft.split = "split"
@@ -155,7 +159,7 @@ def _draft(
         kind = files[0].kind
         options = OPTIONS[kind]([folder / medium.path for medium in files[:OPENED]])
         draft.modalities.append(Found(name, kind, {"column": (name, ""), **options}))
-        draft.notes.append((name, f"{len(files)} {kind} files"))
+        draft.notes.append((name, counted(len(files), f"{kind} file")))
     silent = all(modality.kind != "audio" for modality in draft.modalities)
     for film in [m for m in draft.modalities if m.kind == "video" and silent]:
         videos = [folder / medium.path for medium in found[film.name][:OPENED]]

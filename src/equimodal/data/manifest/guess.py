@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...errors import DataError, EquimodalError
+from ...errors import DataError, EquimodalError, counted
 from ..media.audio import SOUND_SUFFIXES
 from ..media.clouds import CLOUD_SUFFIXES
 from ..media.container import opened
@@ -144,7 +144,7 @@ def draft_table(path: Path, label: str = "", search: Sequence[Path] = ()) -> Dra
         )
     why = "as you said" if label else "by its name or its few values"
     classes = len(columns[draft.label].different)
-    draft.notes.append((draft.label, f"label, {why}: {classes} classes"))
+    draft.notes.append((draft.label, f"label, {why}: {counted(classes, 'class')}"))
     rest = {name: column for name, column in columns.items() if name != draft.label}
     for name, column in _roles(rest, draft).items():
         _media(name, column, search or (path.parent,), path.parent, draft)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...errors import ConfigError, DataError
+from ...errors import ConfigError, DataError, counted
 from ..media.sequence import Sequence as Steps
 from ..media.table import Category, Number
 from ..media.table import Table as Vectors
@@ -59,7 +59,7 @@ def _alike(stream: Stored, rows: list[int]) -> Iterator[Tensor]:
         values = stream.decoded(row)
         if values.shape[1] != first.shape[1]:
             raise DataError(
-                f"{stream.lines.where(row)}, {stream.name}: {values.shape[1]} channels, where "
+                f"{stream.lines.where(row)}, {stream.name}: {counted(values.shape[1], 'channel')}, where "
                 f"{stream.lines.row(rows[0])} has {first.shape[1]}; all sequences must have equally many."
             )
         yield values

@@ -19,7 +19,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from ...errors import DataError, nearest
+from ...errors import DataError, counted, nearest
 
 __all__ = ["Lines", "Table", "column_hash", "filled", "header", "read"]
 
@@ -286,9 +286,15 @@ def _parse(
 def _csv_refusal(path: Path, said: str, delimiter: str) -> str:
     found = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", said)
     if found:
+        few = int(found[3]) < int(found[2])
+        how = (
+            "empty cells need their separators too"
+            if few
+            else "a value that holds the separator must stand in quotes"
+        )
         return (
-            f"{Lines(path, delimiter=delimiter).where(int(found[1]) - 2)} has {found[3]} values separated by {delimiter!r}, the header {found[2]}; a value "
-            "that holds the separator must stand in quotes."
+            f"{Lines(path, delimiter=delimiter).where(int(found[1]) - 2)} has "
+            f"{counted(int(found[3]), 'value')} separated by {delimiter!r}, the header {found[2]}; {how}."
         )
     if "UTF8" in said:
         return f"{path} is not UTF-8 ({_brief(said)}); save it as 'CSV UTF-8'."

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...errors import DataError
+from ...errors import DataError, counted
 
 __all__ = ["json_lines", "rows"]
 
@@ -54,7 +54,7 @@ def rows(
                     continue
                 if not least <= len(row) <= most:
                     raise DataError(
-                        f"{path} line {reader.line_num} has {len(row)} values between {delimiter!r}; it must have "
+                        f"{path} line {reader.line_num} has {counted(len(row), 'value')} between {delimiter!r}; it must have "
                         f"{least if least == most else f'{least} to {most}'}."
                     )
                 found.append(row)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...errors import ConfigError, DataError
+from ...errors import ConfigError, DataError, counted
 from ..arrays import divisor, resample
 from .reader import Reader, require
 
@@ -165,7 +165,7 @@ def _text(path: Path) -> NDArray[np.float64]:
             ) from None
         if rows and len(row) != len(rows[0]):
             raise DataError(
-                f"{path} line {number} has {len(row)} values; those before {len(rows[0])}."
+                f"{path} line {number} has {counted(len(row), 'value')}; those before {len(rows[0])}."
             )
         rows.append(row)
     return np.array(rows, dtype=np.float64)
