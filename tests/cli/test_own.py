@@ -64,6 +64,17 @@ def test_a_run_is_resumed_and_predicts_where_the_data_have_moved(
     assert pq.read_table("run/predictions-val.parquet").num_rows == 3
 
 
+def test_check_asks_about_classes_that_differ_in_case_only(
+    pets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = [
+        r | {"species": "Cat" if i % 6 == 0 else r["species"]} for i, r in enumerate(own.rows())
+    ]
+    own.write_table(pets.with_suffix(".csv"), table)
+    checked = said(capsys, 0, "data", "check", pets)
+    assert "'Cat' and 'cat' differ in case only: one class, or two?" in checked
+
+
 @pytest.mark.parametrize("ids", [True, False])
 def test_predictions_and_report_name_samples_as_the_table_does(
     ids: bool, pets: Path, capsys: pytest.CaptureFixture[str]

@@ -10,6 +10,7 @@ pytest.importorskip("PIL", reason="needs the extra media")
 
 from equimodal.data.manifest import load
 from equimodal.data.manifest.folder import draft_folder
+from equimodal.data.manifest.guess import draft_table
 from equimodal.data.manifest.start import start
 from equimodal.errors import DataError
 from fixtures.media import write_image, write_wav
@@ -54,6 +55,41 @@ def test_files_of_two_kinds_that_share_no_name_are_no_samples(tmp_path: Path) ->
             write_wav(tmp_path / "sound" / label / f"call{i}.wav", 0.1)
     with pytest.raises(DataError, match="has audio and image, but no file of one has the name"):
         draft_folder(tmp_path)
+
+
+def test_ids_that_name_the_files_of_another_column_are_no_modality(tmp_path: Path) -> None:
+    write(tmp_path, "photos", count=6)
+    rows = [{"id": i, "path": f"photos/{i}.png", "label": "ab"[i % 2]} for i in range(6)]
+    draft = draft_table(
+        write_table(tmp_path / "t.csv", [{k: str(v) for k, v in r.items()} for r in rows]), "label"
+    )
+    assert [(m.name, m.lines["column"][0]) for m in draft.modalities] == [("image", "path")]
+    assert ("id", "the names of the same image files") in draft.notes
+    bare = [{"id": str(r["id"]), "label": str(r["label"])} for r in rows]
+    draft = draft_table(write_table(tmp_path / "t.csv", bare), "label")
+    assert [m.lines["column"][0] for m in draft.modalities] == ["id"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("https://a.org/{}.png", "addresses; get the files, and write where they lie"),
+        ("s3://bucket/{}.wav", "addresses; get the files, and write where they lie"),
+        ("photos\\{}.png", r"paths with \; write them with /"),
+        ("photos/{}.jpg", "image files that are not there"),
+        ("-{},25", "numbers with a decimal comma; write a point"),
+        ("2020-01-1{}", "dates; write numbers or categories"),
+        ("x{}", "neither file, number, category nor text"),
+    ],
+)
+def test_what_a_column_is_that_cannot_be_used(tmp_path: Path, cell: str, said: str) -> None:
+    write(tmp_path, "photos", count=6)
+    rows = [
+        {"what": cell.format(i), "w": f"{i}.5", "label": "ab"[i % 2], "of": f"photos/{i}.png"}
+        for i in range(6)
+    ]
+    draft = draft_table(write_table(tmp_path / "t.csv", rows), "label")
+    assert ("what", f"left out: {said}") in draft.notes
 
 
 def test_a_class_may_have_the_name_of_a_split(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -99,6 +99,8 @@ def examine(path: Path | str, workers: int = 0, progress: Progress | None = None
     summary += [(f"split {part}", _part_line(opened, at)) for part, at in parts.items()]
     for modality in opened.recipe.modalities:
         summary += _modality_lines(modality, opened, seen, shapes.get(modality.name, ""))
+    for alike in _spelled_alike(opened.classes):
+        summary.append(("classes", f"{alike} differ in case only: one class, or two?"))
     classes = {
         name: {p: int((opened.targets[at] == i).sum()) for p, at in parts.items()}
         for i, name in enumerate(opened.classes)
@@ -150,6 +152,14 @@ def _parts(opened: Opened, good: Rows, reasons: Mapping[tuple[int, str], str]) -
             f"{opened.lines.where(row)}, {name}: {why.removesuffix('.')} ({lost} of {lost + len(good)} rows cannot be read, "
             f"and without them: {error})"
         ) from None
+
+
+def _spelled_alike(classes: Sequence[str]) -> list[str]:
+    """Classes that may be one: "'Cat' and 'cat'"."""
+    spelled: dict[str, list[str]] = {}
+    for name in classes:
+        spelled.setdefault(name.casefold(), []).append(repr(name))
+    return [" and ".join(names) for names in spelled.values() if len(names) > 1]
 
 
 def _shapes(opened: Opened, train: Rows) -> tuple[dict[str, str], list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -146,8 +147,10 @@ def draft_table(path: Path, label: str = "", search: Sequence[Path] = ()) -> Dra
     classes = len(columns[draft.label].different)
     draft.notes.append((draft.label, f"label, {why}: {counted(classes, 'class')}"))
     rest = {name: column for name, column in columns.items() if name != draft.label}
-    for name, column in _roles(rest, draft).items():
-        _media(name, column, search or (path.parent,), path.parent, draft)
+    found: set[Path] = set()
+    # Whole paths first: a column of bare names, such as ids, may only name the same files once more.
+    for name, column in sorted(_roles(rest, draft).items(), key=lambda item: not item[1].paths):
+        _media(name, column, search or (path.parent,), path.parent, draft, found)
     _facts(rest, draft)
     if not draft.modalities:
         raise DataError(
@@ -174,6 +177,7 @@ class _Column:
         self.counts = len(numbers) > 2 and numbers == list(
             range(numbers[0], numbers[0] + len(numbers))
         )
+        self.paths = bool(self.values) and bool(kind_of(self.values[0]))
         self.decimals = self.numeric and any(not v.lstrip("+-").isdigit() for v in self.values)
 
 
@@ -222,8 +226,15 @@ def _roles(columns: dict[str, _Column], draft: Draft) -> dict[str, _Column]:
     return columns
 
 
-def _media(name: str, column: _Column, search: Sequence[Path], base: Path, draft: Draft) -> None:
-    """A column that names files, or holds texts."""
+def _media(
+    name: str,
+    column: _Column,
+    search: Sequence[Path],
+    base: Path,
+    draft: Draft,
+    found: set[Path],
+) -> None:
+    """A column that names files, which are added to those that were found, or holds texts."""
     place = _place(column.values, search)
     if place is not None:
         root, suffix = place
@@ -235,9 +246,13 @@ def _media(name: str, column: _Column, search: Sequence[Path], base: Path, draft
         if suffix:
             lines["suffix"] = (suffix, "added to each cell")
         files = [root / f"{value}{suffix}" for value in column.values[:OPENED]]
+        if found.issuperset(files):
+            draft.notes.append((name, f"the names of the same {kind} files"))
+            return
+        found.update(files)
         draft.outside |= any(_outside(path, base) for path in files)
-        found = Found(_free(name, kind, draft), kind, {**lines, **OPTIONS[kind](files)})
-        draft.modalities.append(found)
+        options = OPTIONS[kind](files)
+        draft.modalities.append(Found(_free(name, kind, draft), kind, {**lines, **options}))
         draft.notes.append((name, f"{kind} files{'' if relative == '.' else f' in {relative}'}"))
         if kind == "video":
             hear(draft, name, lines, files)
@@ -312,12 +327,31 @@ def _facts(columns: Mapping[str, _Column], draft: Draft) -> None:
             words.append(name)
             draft.notes.append((name, f"category, in the table: {len(column.different)} values"))
         else:
-            draft.notes.append((name, "left out: neither file, number, category nor text"))
+            draft.notes.append((name, f"left out: {_unusable(column.values)}"))
     if numbers or words:
         lines: dict[str, tuple[Any, str]] = {"columns": (numbers, "numbers; gaps are marked")}
         if words:
             lines["categories"] = (words, "words")
         draft.modalities.append(Found(_free("table", "table", draft), "table", lines))
+
+
+def _unusable(values: Sequence[str]) -> str:
+    """What values are that nothing can be made of, and what would be right."""
+    if _all(values, r"[a-z][a-z0-9]*://"):
+        return "addresses; get the files, and write where they lie"
+    if values and (kind := kind_of(values[0])):
+        if _all(values, r".*\\"):
+            return "paths with \\; write them with /"
+        return f"{kind} files that are not there"
+    if _all(values, r"[+-]?[\d.]*,\d+$"):
+        return "numbers with a decimal comma; write a point"
+    if _all(values, r"\d{4}-\d\d-\d\d"):
+        return "dates; write numbers or categories"
+    return "neither file, number, category nor text"
+
+
+def _all(values: Sequence[str], pattern: str) -> bool:
+    return bool(values) and all(re.match(pattern, value) for value in values[:OPENED])
 
 
 # Options that depend on the files.
