@@ -99,6 +99,20 @@ def test_a_failure_is_recorded_and_stops_nothing(tmp_path: Path) -> None:
     assert [cell.row for cell in again.trained] == ["too fast"]
 
 
+def test_data_that_only_left_out_are_in_no_table(tmp_path: Path) -> None:
+    named = [
+        {"name": n, "data": f"synthetic(count=2, samples=(200, 60, {s}))"}
+        for n, s in (("one", 80), ("two", 90))
+    ]
+    made = grid(data=named, seeds="0", alone=False)
+    chosen = Choice(only=("two",))
+    summary = Summary.read(bench(made, tmp_path / "b", executor=Here(), choice=chosen))
+    assert summary.places == [("two", "")]
+    assert (summary.finished, summary.total) == (2, 4)
+    text = markdown.render(of_bench(summary))
+    assert "## two" in text and "## one" not in text
+
+
 def test_only_some(tmp_path: Path) -> None:
     bench(grid(), tmp_path / "b", executor=(some := Here()), choice=Choice(only=("uniform()",)))
     assert [(c.row, c.seed) for c in some.trained] == [("uniform()", i) for i in range(3)]

@@ -131,8 +131,9 @@ class Summary:
 
     @property
     def places(self) -> list[tuple[str, str]]:
-        """Data sets and models, in the order of the grid."""
-        return list(dict.fromkeys(line.place for line in self.lines))
+        """Data sets and models, in the order of the grid; those that `--only` left out are in no table."""
+        ended = [line for line in self.lines if any(line.records)]
+        return list(dict.fromkeys(line.place for line in ended or self.lines))
 
     def at(self, place: tuple[str, str]) -> list[Line]:
         """The rows on one data set and model."""
