@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip("PIL", reason="needs the extra media")
 
+from equimodal import encoders
+from equimodal.core.expression import build
 from equimodal.data.manifest import load
 from equimodal.data.manifest.folder import draft_folder
-from equimodal.data.manifest.guess import draft_table
+from equimodal.data.manifest.guess import SIZES, draft_table
 from equimodal.data.manifest.start import start
 from equimodal.errors import DataError
 from fixtures.media import write_image, write_wav
@@ -90,6 +93,16 @@ def test_what_a_column_is_that_cannot_be_used(tmp_path: Path, cell: str, said: s
     ]
     draft = draft_table(write_table(tmp_path / "t.csv", rows), "label")
     assert ("what", f"left out: {said}") in draft.notes
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("cnn", "channels=3"), ("pointnet", ""), ("resnet18", "channels=3")]
+)
+def test_the_sizes_beside_encoders_are_theirs(name: str, options: str) -> None:
+    encoder = build(f"{name}({options})", encoders.BY_NAME, "encoder", torch.nn.Module)
+    weights = sum(p.numel() for p in encoder.parameters())
+    said = f"{weights / 1e6:.0f} million" if weights > 1e6 else f"{weights / 1e3:.0f} thousand"
+    assert SIZES[name] == f"{said} weights, {encoder.width} features"
 
 
 def test_a_class_may_have_the_name_of_a_split(tmp_path: Path) -> None:
