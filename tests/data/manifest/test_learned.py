@@ -146,6 +146,7 @@ def test_columns_that_are_no_numbers(cells: pa.Array, said: str, tmp_path: Path)
         ('["sex"]', '["species"]', "column 'species' says what is to be found out"),
         ('["weight"]', "3", "columns must be a list of names"),
         ('["weight"]', "[3]", "columns must be a list of names"),
+        ('["weight"]', '["weight", "weight"]', "columns has 'weight' twice"),
         ('label = "species"', 'label = "species"\nseed = -1', "seed must be at least 0"),
     ],
 )

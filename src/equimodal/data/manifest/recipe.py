@@ -256,6 +256,8 @@ class _Parser:
         value = table.get(name, default)
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
             self.refuse(f"{where}: {name} must be a list of names of columns; here {value!r}")
+        if twice := [one for one in value if value.count(one) > 1]:
+            self.refuse(f"{where}: {name} has {twice[0]!r} twice")
         return tuple(value)
 
     def checked(self, modality: Modality, where: str) -> None:
