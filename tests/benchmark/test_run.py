@@ -92,7 +92,7 @@ def test_a_failure_is_recorded_and_stops_nothing(tmp_path: Path) -> None:
     ]
     assert "not finite" in str(failed.rows[0][3])
     text = latex.table(tables.comparison(summary, summary.places[0]))
-    assert r"0/1\textsuperscript{" in text and "of 1 runs 1 failed." in text
+    assert r"0/1\textsuperscript{" in text and "of 1 run 1 failed." in text
     bench(made, tmp_path / "b", executor=(again := Here()))
     assert not again.trained
     bench(made, tmp_path / "b", executor=again, choice=Choice(retry_failed=True))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import counted
 from ..report.page import Cell, Column, Raw, Table
 from . import statistics
 from .statistics import Floats, Paired
@@ -179,7 +180,7 @@ def _missing(line: Line) -> str:
     failed = len(line.failed)
     left = len(line.cells) - len(line.done) - failed
     parts = [f"{n} {what}" for n, what in ((failed, "failed"), (left, "not finished")) if n]
-    return f"of {len(line.cells)} runs {' and '.join(parts)}" if parts else ""
+    return f"of {counted(len(line.cells), 'run')} {' and '.join(parts)}" if parts else ""
 
 
 def _p(one: Compared) -> str:
