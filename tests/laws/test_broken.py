@@ -11,7 +11,6 @@ from equimodal.testing import (
     Workers,
     World,
     check_method,
-    law_identity,
     law_processes,
     parametrize_with_checks,
 )
@@ -63,7 +62,7 @@ def test_the_law_of_identity_catches_another_loss(monkeypatch: pytest.MonkeyPatc
     loss = Classification.mean_loss
     monkeypatch.setattr(Classification, "mean_loss", lambda *args: loss(*args) * (1 + 1e-12))
     with pytest.raises(AssertionError, match="Law 1 .identity"):
-        law_identity(Method, World.of(2))
+        LAWS["identity"](Method, World.of(2))
 
 
 def test_check_method_builds_the_method_itself() -> None:

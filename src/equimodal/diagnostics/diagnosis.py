@@ -163,9 +163,8 @@ def conclude(
 def _subsets(test: Answers, bootstrap: Bootstrap) -> tuple[Subset, ...]:
     right, log_p = [rate(column) for column in test.correct.T], bootstrap.means(test.log_likelihood)
     if test.absence == "missing" and not test.plan.coalitions[0]:
-        right[0] = Interval(
-            *3 * (1 / test.classes,)
-        )  # uniform by definition, not by what the samples show
+        level = 1 / test.classes  # uniform by definition, not by what the samples show
+        right[0] = Interval(level, level, level)
     return tuple(
         Subset(coalition, _sure(right[i]), _sure(log_p[i]))
         for i, coalition in enumerate(test.plan.coalitions)

@@ -49,9 +49,8 @@ def ask(
         blanks = _blanks(learner, batches, absence)
         encoded: Iterator[Features] = iter(())
         strange: Iterator[Strangers] = iter(())
-        if (
-            absence == "permute"
-        ):  # whose partners may be in any batch: all features before the first answer
+        # Partners may be in any batch: then all features come before the first answer.
+        if absence == "permute":
             known = [_encode(learner, place(b, like.device, like.dtype)) for b in batches]
             encoded, strange = iter(known), _strangers(learner, known, batches, seed)
         for batch in batches:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,15 +46,8 @@ def default_file(runs: Sequence[Path], form: Format = "html") -> Path:
 
 def _from(run: Path, place: Path) -> str:
     """The way to a run from where the two paths part, as part of a file's name."""
-    shared = next(
-        (
-            i
-            for i, both in enumerate(zip(run.parts, place.parts, strict=False))
-            if len(set(both)) > 1
-        ),
-        min(len(run.parts), len(place.parts)),
-    )
-    return re.sub(r"[^\w.=-]+", "_", "-".join(run.parts[shared:]))
+    own = run.relative_to(os.path.commonpath([run, place]))
+    return re.sub(r"[^\w.=-]+", "_", "-".join(own.parts))
 
 
 def write(
