@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
+import queue
 import signal
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -332,6 +336,32 @@ def test_a_worker_that_is_still_starting_stops_without_its_run(tmp_path: Path) -
     finally:
         signal.signal(signal.SIGINT, before)
     assert not store.folder(cells[0].key).results.exists()
+
+
+def test_a_worker_that_starts_after_the_stop_ends_without_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread was about to start it when Ctrl-C came."""
+    started: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
+    numbers, start = itertools.count(), subprocess.Popen
+
+    def late(*args: Any, **options: Any) -> subprocess.Popen[str]:
+        if next(numbers) == 0:
+            started.put(first := start(*args, **options))
+            return first
+        started.get().wait()  # it ends when the bench stops, and not before
+        return start(*args, **options)
+
+    made = grid(seeds="0-1", alone=False)
+    store = Store.create(tmp_path / "b")
+    cells = cells_of(refusals(Plan(made))[0], made.seeds)
+    news = Local(2).run(store, cells)
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", late)
+        next(news)
+        news.close()
+    assert next(numbers) == 2
+    assert not any(store.folder(cell.key).results.exists() for cell in cells)
 
 
 def test_a_finished_run_that_lost_its_predictions_is_tested_again(tmp_path: Path) -> None:
