@@ -269,9 +269,8 @@ class TestTrain:
 
     def test_an_interrupted_run_says_how_to_go_on_and_ends_the_same(self, run: Path) -> None:
         command = ["train", DATA, *TINY, "--epochs=2", "--method=bio()", "--out", "stopped run"]
-        program = f"import sys; from equimodal.cli import main; sys.exit(main({command!r}))"
         with subprocess.Popen(
-            [sys.executable, "-c", program],
+            [sys.executable, "-m", "equimodal", *command],
             env=HERE,
             stderr=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -288,6 +287,22 @@ class TestTrain:
         assert (
             there["test"] == json.loads((run / "results.json").read_text(encoding="utf-8"))["test"]
         )
+
+    @pytest.mark.processes
+    def test_processes_of_a_launcher_say_everything_once(self) -> None:
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command = ["train", QUICK[0], "--no-probe", "--epochs=1", "--out=run"]
+        done = subprocess.run(
+            [*launcher, "--nproc-per-node=2", "-m", "equimodal", *command],
+            env=HERE,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        for words in ("test accuracy, 20 samples", "Run folder: run", "Report: "):
+            assert done.stdout.count(words) == 1
+        found = json.loads(Path("run/results.json").read_text(encoding="utf-8"))
+        assert found["processes"] == 2
 
     def test_a_finished_run_may_be_resumed_and_stays_what_it_is(self, run: Path) -> None:
         before = json.loads((run / "results.json").read_text(encoding="utf-8"))

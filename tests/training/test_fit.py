@@ -21,6 +21,7 @@ from equimodal import methods
 from equimodal.data import Arrays, Loader, Splits
 from equimodal.errors import CheckpointError, ConfigError, TrainingError
 from equimodal.models import Multimodal, heads
+from equimodal.testing import Workers
 from equimodal.training.evaluate import evaluate
 from equimodal.training.fit import Run, fit
 from equimodal.training.progress import Silent
@@ -483,6 +484,22 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 
 
 # Several processes.
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("resume", [False, True])
+def test_every_process_of_a_launcher_has_the_same_run(
+    tmp_path: Path, workers: Workers, resume: bool
+) -> None:
+    """Also the averages of batch norm, which differ while training, and the history of what was done before."""
+    out = str(tmp_path / "run")
+    if resume:
+        workers.run(small.fitted_with_norm, out, False)
+    first, second = workers.run(small.fitted_with_norm, out, resume)
+    assert first[:3] == second[:3]
+    assert first[0]["processes"] == 2
+    assert len(first[1]) == 2
+    assert (first[3], second[3]) == (True, False)
 
 
 @pytest.mark.processes

@@ -130,11 +130,14 @@ def plain(text: str) -> str:
 def _train(chosen: Settings, folder: Path, *, resume: bool, overwrite: bool, report: bool) -> None:
     from ..report.text import Bar, print_text, results
     from ..training.run import train as run
+    from ..training.runtime import speaks
 
     try:
         done = run(chosen, folder, resume=resume, overwrite=overwrite, progress=Bar())
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_how_to_go_on(folder)) from None
+    if not speaks():
+        return
     results(done.results)
     print_text(f"Run folder: {folder}")
     if report:

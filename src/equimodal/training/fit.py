@@ -158,7 +158,7 @@ def _check(settings: Settings, data: Splits, method: Method) -> None:
 
 def _fit_here(job: Job, progress: Progress) -> Run:
     with Runtime(job.settings) as runtime:
-        return Training(job, runtime, progress).run()
+        return Training(job, runtime, progress if runtime.first else Silent()).run()
 
 
 def _work(job: Job, progress: Progress) -> None:

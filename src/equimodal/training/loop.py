@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import distributed
 from ..core import Balanced, Method
 from ..data.augmented import augmented
 from ..data.dropout import ModalityDropout
@@ -414,12 +415,11 @@ class Training:
         if self.best_weights:
             self.learner.load_state_dict(self.best_weights)
         self.learner.eval()
+        distributed.start_alike(self.learner.state_dict().values())  # batch norm differed
         results = self._results() if self.runtime.first else {}
-        self.runtime.share(
-            0.0
-        )  # the others wait, so that no process is gone before the run is whole
+        results, history = self.runtime.share((results, tuple(self.history)))
         path = None if self.folder is None else self.folder.path
-        return Run(self.learner, self.settings, results, tuple(self.history), path)
+        return Run(self.learner, self.settings, results, history, path)
 
     def _results(self) -> dict[str, Any]:
         """Test once, and write down what came out."""

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,7 +31,9 @@ from ..errors import ConfigError, EquimodalError, TrainingError
 from .progress import Progress
 from .settings import Settings
 
-__all__ = ["Interrupt", "Runtime", "in_processes", "must_spawn"]
+__all__ = ["Interrupt", "Runtime", "in_processes", "must_spawn", "speaks"]
+
+T = TypeVar("T")
 
 _PRECISION: Mapping[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "64": "64-true"}
 
@@ -39,6 +41,11 @@ _PRECISION: Mapping[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "64": "6
 def must_spawn(settings: Settings) -> bool:
     """Whether processes are asked for and nobody (such as torchrun) has started them."""
     return settings.processes > 1 and _world() == 1
+
+
+def speaks() -> bool:
+    """Whether this process is the one that prints: the first of those that a launcher started, or the only one."""
+    return "LOCAL_RANK" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def _world() -> int:
@@ -102,12 +109,13 @@ class Runtime:
         votes = torch.tensor(flags, dtype=torch.float32, device=self.device)
         return [vote > 0 for vote in distributed.sum(votes).tolist()]
 
-    def share(self, value: float) -> float:
-        """The first process's value, in every process."""
+    def share(self, value: T) -> T:
+        """The first process's value, in every process; the others wait for it."""
         if self.world == 1:
             return value
-        mine = value if self.first else 0.0
-        return float(distributed.sum(torch.tensor(mine, dtype=torch.float64, device=self.device)))
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
 
     def __enter__(self) -> Runtime:
         return self
@@ -263,22 +271,20 @@ def _worker(
         "LOCAL_WORLD_SIZE": str(processes),
     }
     try:
-        work(task, _Sent(answers, rank))
+        work(task, _Sent(answers))
     except (EquimodalError, KeyboardInterrupt) as error:
         answers.put((type(error).__name__, str(error)))
         raise SystemExit(2) from None
 
 
 class _Sent:
-    """Progress of the first process, sent to the one that started it."""
+    """A process's progress, sent to the one that started it."""
 
-    def __init__(self, answers: Any, rank: int) -> None:
+    def __init__(self, answers: Any) -> None:
         self.answers = answers
-        self.speaks = rank == 0
 
     def _send(self, name: str, *arguments: Any) -> None:
-        if self.speaks:
-            self.answers.put(("progress", (name, arguments)))
+        self.answers.put(("progress", (name, arguments)))
 
     def start(self, total_steps: int, description: str) -> None:
         self._send("start", total_steps, description)

@@ -238,6 +238,14 @@ class TestRefusals:
         pets.with_suffix(".csv").write_bytes(end.join(lines).encode())
         assert "pets.csv row 7 has no label" in self.said(pets)  # that after the empty lines
 
+    def test_a_missing_label_that_was_written_as_a_number_that_is_none(self, pets: Path) -> None:
+        change(pets, 4, species="nan")
+        assert "pets.csv row 6: the label 'nan' in column 'species' is how programs" in self.said(
+            pets
+        )
+        edit(pets, "seed = 3", 'seed = 3\nclasses = ["cat", "dog", "owl", "nan"]')
+        assert load(pets).classes == ("cat", "dog", "owl", "nan")
+
     def test_a_label_outside_the_classes(self, pets: Path) -> None:
         edit(pets, "seed = 3", 'classes = ["cat", "dog", "owls"]')
         assert (

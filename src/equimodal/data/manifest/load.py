@@ -106,6 +106,12 @@ class Opened:
             )
         classes = self.recipe.classes or tuple(sorted(names, key=_natural))
         for code, name in enumerate(names):
+            if name in ("nan", "NaN") and not self.recipe.classes:
+                row = int(np.flatnonzero(codes == code)[0])
+                raise DataError(
+                    f"{table.where(row)}: the label {name!r} in column {self.recipe.label!r} is how programs write that there "
+                    "is none; give the row one, leave it out, or list the names of all classes under classes."
+                )
             if name not in classes:
                 row = int(np.flatnonzero(codes == code)[0])
                 raise DataError(
