@@ -115,7 +115,7 @@ class Balanced(nn.Module):
                 Epoch(index, self.model, self.task, train, val, optimizer, seed=self.seed)
             )
             self.begun.fill_(index)
-        self._remember_trainable()
+            self._remember_trainable()
 
     def rate(self, epoch: int) -> float:
         """The method's multiplier of the learning rate, for `torch.optim.lr_scheduler.LambdaLR`."""

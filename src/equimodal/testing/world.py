@@ -93,12 +93,13 @@ class World:
 
     def train_set(self) -> list[Batch]:
         """The batches of an epoch; modality 0 says most of the class, each further one less."""
-        return self._drawn(1)
+        return list(self._drawn(1))
 
     def val_set(self) -> list[Batch]:
         """Other samples of the same kind."""
-        return self._drawn(2)
+        return list(self._drawn(2))
 
+    @functools.cache  # noqa: B019 - a world is a handful of values, and its batches are small
     def _drawn(self, seed: int) -> list[Batch]:
         same, draw = torch.Generator().manual_seed(0), torch.Generator().manual_seed(seed)
         target = torch.randint(self.classes, (self.samples,), generator=draw)
