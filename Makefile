@@ -8,8 +8,10 @@ JOBS ?= 2
 # One thread for each of the test processes: more would only wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
+PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadscope
+
 .DEFAULT_GOAL := help
-.PHONY: help environment demo test check format lint types docs clean
+.PHONY: help environment demo test unit check format lint types docs clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,7 +28,10 @@ demo: $(READY) ## train, compare and tabulate four methods on real digits (about
 	$(BIN)/equimodal demo
 
 test: $(READY) ## the tests
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadscope
+	$(PYTEST)
+
+unit: $(READY) ## the tests that start no processes
+	$(PYTEST) -m "not processes"
 
 check: lint types docs test ## everything that must hold before a commit
 

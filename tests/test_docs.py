@@ -70,6 +70,7 @@ def test_the_example_of_the_package_runs() -> None:
 
 if EXAMPLES:
 
+    @pytest.mark.processes
     @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
     def test_example_programs_run(path: Path) -> None:
         runpy.run_path(str(path), run_name="__main__")

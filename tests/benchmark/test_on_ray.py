@@ -13,6 +13,8 @@ from equimodal.benchmark.summary import Summary
 from equimodal.errors import ConfigError
 from fixtures.bench import Here, grid
 
+pytestmark = pytest.mark.processes
+
 
 def test_a_cell_whose_worker_is_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra 'ray' is not installed")

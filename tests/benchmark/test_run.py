@@ -314,6 +314,7 @@ def test_the_middle_of_an_even_number_is_between_two(values: list[float], middle
     assert tables._median(values) == middle
 
 
+@pytest.mark.processes
 def test_local_workers_train_the_same(done: Store, tmp_path: Path) -> None:
     made = grid(seeds="0", alone=False)
     other = Summary.read(bench(made, tmp_path / "b", executor=Local(1)))
@@ -323,6 +324,7 @@ def test_local_workers_train_the_same(done: Store, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.processes
 def test_a_worker_that_is_still_starting_stops_without_its_run(tmp_path: Path) -> None:
     """As a bench in the background has it, whose processes begin deaf to Ctrl-C."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -338,6 +340,7 @@ def test_a_worker_that_is_still_starting_stops_without_its_run(tmp_path: Path) -
     assert not store.folder(cells[0].key).results.exists()
 
 
+@pytest.mark.processes
 def test_a_worker_that_starts_after_the_stop_ends_without_its_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,7 @@ class TestHelp:
         assert main([*command, "--help"]) == 0
         assert " ".join(["Usage: equimodal", *command]) in capsys.readouterr().out
 
+    @pytest.mark.processes
     def test_help_needs_neither_pytorch_nor_scikit_learn(self) -> None:
         pages = [[*command, "--help"] for command in COMMANDS]
         program = (
@@ -267,6 +268,7 @@ class TestTrain:
         found = json.loads(Path("run/results.json").read_text(encoding="utf-8"))
         assert list(found["test"]["modalities"]) == ["m2", "m1"]
 
+    @pytest.mark.processes
     def test_an_interrupted_run_says_how_to_go_on_and_ends_the_same(self, run: Path) -> None:
         command = ["train", DATA, *TINY, "--epochs=2", "--method=bio()", "--out", "stopped run"]
         with subprocess.Popen(

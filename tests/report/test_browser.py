@@ -23,6 +23,8 @@ pytest.importorskip("jinja2")
 
 from equimodal.report.html import render
 
+pytestmark = pytest.mark.processes  # of a browser
+
 browser = pytest.fixture(scope="module")(chromium)
 
 

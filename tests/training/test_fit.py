@@ -326,6 +326,7 @@ print("as if nothing had been", len(whens))
 """
 
 
+@pytest.mark.processes
 def test_a_killed_run_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
     """At several steps, and before and after the renames of configuration, tensors and state."""
     tests = str(Path(__file__).parents[1])

@@ -132,12 +132,14 @@ def test_webdataset_reads_them(shards: Path) -> None:
     gc.collect()  # it leaves its file open
 
 
+@pytest.mark.processes
 def test_several_processes_make_the_same_shards(pets: Path, shards: Path, tmp_path: Path) -> None:
     prepare(pets, tmp_path, samples=10, workers=2)
     for path in shards.parent.glob("*.tar"):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.processes
 def test_a_killed_command_goes_on_where_it_was(pets: Path, shards: Path, tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from equimodal.data.manifest.prepare import prepare;"
