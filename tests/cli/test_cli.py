@@ -31,10 +31,13 @@ COMMANDS = [
     (),
     ("train",),
     ("predict",),
+    ("diagnose",),
     ("report",),
+    ("bench",),
     ("methods",),
     ("data",),
     ("data", "list"),
+    ("data", "init"),
     ("data", "check"),
     ("data", "get"),
     ("data", "prepare"),
@@ -81,7 +84,9 @@ class TestHelp:
         self, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert main([*command, "--help"]) == 0
-        assert " ".join(["Usage: equimodal", *command]) in capsys.readouterr().out
+        page = capsys.readouterr().out
+        assert " ".join(["Usage: equimodal", *command]) in page
+        assert "//" not in page  # <names> are taken for markup and vanish
 
     @pytest.mark.processes
     def test_help_needs_neither_pytorch_nor_scikit_learn(self) -> None:

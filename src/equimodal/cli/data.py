@@ -192,7 +192,7 @@ def _prepare_own(path: Path, out: Path | None, skip_unreadable: bool, workers: i
 def export(data: str, /, *, data_root: Path, out: Path) -> None:
     """Write frames as JPEG and spectrograms as NumPy files, in the layout that the field's repositories read.
 
-    Frames of a sample lie in OUT/<modality>/<sample>/00001.jpg and so on, arrays in OUT/<modality>/<sample>.npy. What is
+    Frames of a sample lie in OUT/MODALITY/SAMPLE/00001.jpg and so on, arrays in OUT/MODALITY/SAMPLE.npy. What is
     there stays; a command that was stopped goes on where it was.
 
     Args:
