@@ -39,7 +39,7 @@ def _said(about: About) -> str:
     inputs = ", ".join(f"{name} {shape}" for name, shape in about.modalities.items())
     return (
         f"{about.task}; {about.classes} classes; {about.licence}\n{inputs}\n"
-        f"train / test: {about.split}\nfiles: {about.files or 'none needed'}\n"
+        f"train (/ validation) / test: {about.split}\nfiles: {about.files or 'none needed'}\n"
     )
 
 

@@ -20,7 +20,7 @@ class About:
         task: what is to be told from what.
         classes: how many, as text, since some sets let the user choose.
         modalities: for each the shape of one sample, as text.
-        split: the sizes of train and test, before validation is carved out.
+        split: the sizes of train, of validation where the set has one of its own, and of test.
         files: what must lie under the data folder; empty where nothing is needed.
         licence: of the data.
         sources: for `equimodal data check`, the files under a data folder and how each is read.

@@ -40,7 +40,7 @@ ABOUT = About(
     classes="10",
     modalities={"image": "(1, 30, 30)", "points": "(1024, 3)"},
     split="5,000 / 1,000, or any",
-    files="mnist/*-ubyte.gz",
+    files="mnist/*-ubyte.gz, or 3d-mnist/*_point_clouds.h5 with layout='h5'",
     licence="CC BY-SA",
     sources=sources,
 )
