@@ -44,6 +44,23 @@ def test_clips_are_cut_to_their_events(tree: Path) -> None:
     assert len(splits.test.stored("audio", 0)) > 2.9 * 16000  # type: ignore[attr-defined]  # no duration: all of it
 
 
+@pytest.mark.parametrize(
+    ("audio", "shape"),
+    [  # PMR, IBML and InfoBridge say so of AVE; OGM-GE's input is of three seconds wherever it is used
+        ("pmr", (1, 257, 1004)),
+        ("ibml", (1, 257, 1004)),
+        ("infobridge", (1, 128, 128)),
+        ("ogm_ge", (1, 257, 188)),
+    ],
+)
+def test_inputs_of_the_papers(tree: Path, audio: str, shape: tuple[int, ...]) -> None:
+    splits = data.load("ave", tree, size=32, audio=audio, cache="off")
+    assert splits.test.shapes["audio"] == shape
+    heard = splits.test.readers["audio"]  # type: ignore[attr-defined]
+    assert heard.seconds == (3 if audio == "ogm_ge" else 10)
+    assert (heard.rate, heard.form) == ((16000, "density") if shape[2] == 1004 else (22050, "stft"))
+
+
 def test_frames_of_whole_clips_are_cut_as_their_sound_is(tmp_path: Path) -> None:
     folder = tmp_path / "AVE_Dataset"
     for part in ("train", "val", "test"):

@@ -268,7 +268,7 @@ def clips(
     folder: Path,
     use: Use,
     recipe: Mapping[str, object] | None = None,
-    sound: Mapping[str, float] | None = None,
+    sound: Mapping[str, Any] | None = None,
 ) -> Splits:
     """A published set of clips with sound, by two ResNets as the papers train them.
 
@@ -319,13 +319,13 @@ def first_seen(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(labels))
 
 
-def audio_preset(name: str, **changed: float) -> Audio:
+def audio_preset(name: str, **changed: Any) -> Audio:
     """One of the published inputs by its name.
 
     Raises:
         ConfigError: there is none of this name.
     """
-    return replace(PRESETS[choose("audio", name, tuple(PRESETS))], **changed)  # type: ignore[arg-type]
+    return replace(PRESETS[choose("audio", name, tuple(PRESETS))], **changed)
 
 
 def image_reader(size: int, crop: str, truncated: bool = False) -> Image:

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ...errors import DataError, nearest
 from ..about import About, Source
 from ..arrays import choose
+from ..media.audio import PRESETS
 from ..media.files import locate
 from ..media.rows import rows
 from ..media.tree import index
@@ -33,7 +35,12 @@ CLASSES = (  # in the order of their first appearance in testSet.txt
     *("Horse", "Toilet flush", "Rodents, rats, mice", "Accordion", "Mandolin"),
 )
 LENGTH = 10.0  # seconds of a clip
-AUDIO = {"pmr": {"seconds": LENGTH}, "infobridge": {"seconds": LENGTH}}
+# Where the papers hear another input here than elsewhere; IBML's is PMR's.
+AUDIO: dict[str, dict[str, Any]] = {
+    "pmr": {"seconds": LENGTH},
+    "ibml": {**vars(PRESETS["pmr"]), "seconds": LENGTH},
+    "infobridge": {"seconds": LENGTH, "size": (128, 128)},
+}
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,8 @@ def load(
             last, as OGM-GE), or segments (all rows, each a sample).
         cut: to the annotated seconds, as PMR does; IBML trains on whole clips. Frames of whole clips must lie below a folder
             that says how many make a second, such as ``Image-01-FPS``.
-        audio: the input: pmr, ogm_ge, fbank, ibml, infobridge or vggsound; of pmr and infobridge ten seconds.
+        audio: the input: pmr, ibml (as pmr), ogm_ge, fbank, infobridge (128 x 128) or vggsound; of the first two and of
+            infobridge ten seconds.
         frames: of a clip that are seen.
         size: of a frame, pixels of a side.
         crop: in training: random (the same for all frames of a clip), frame (one for each) or none.
