@@ -94,6 +94,7 @@ def test_fbank_is_that_of_kaldi() -> None:
         ("pmr", (1, 257, 299)),
         ("vggsound", (1, 129, 626)),
         ("fbank", (1, 1024, 128)),
+        ("mla", (1, 1024, 128)),
         ("ibml", (1, 257, 188)),
         ("infobridge", (1, 224, 224)),
     ],
@@ -106,6 +107,14 @@ def test_presets_have_the_published_shapes(preset: str, shape: tuple[int, ...]) 
             found = reader.finish(wave, rng)
             assert found.shape == shape and found.dtype == torch.float32
             assert torch.isfinite(found).all()
+
+
+def test_filter_banks_are_normalised_as_ogm_ge_and_mla_do() -> None:
+    wave = torch.from_numpy(tone(2.0, 16000))
+    ogm_ge, mla = (PRESETS[preset].finish(wave).double() for preset in ("fbank", "mla"))
+    assert torch.allclose(ogm_ge * 2 * 5.141276 - 4.503877, mla * 4.4849 - 5.081, atol=1e-4)
+    assert float(ogm_ge[0, -1, 0]) == pytest.approx(4.503877 / (2 * 5.141276))  # after the sound
+    assert float(mla[0, -1, 0]) == pytest.approx(5.081 / 4.4849)
 
 
 @pytest.mark.parametrize("preset", ["vggsound", "fbank"])

@@ -149,7 +149,7 @@ def load(
             last, as OGM-GE), or segments (all rows, each a sample).
         cut: to the annotated seconds, as PMR does; IBML trains on whole clips. Frames of whole clips must lie below a folder
             that says how many make a second, such as ``Image-01-FPS``.
-        audio: the input: pmr, ibml (as pmr), ogm_ge, fbank, infobridge (128 x 128) or vggsound; of the first two and of
+        audio: the input: pmr, ibml (as pmr), ogm_ge, fbank, mla, infobridge (128 x 128) or vggsound; of the first two and of
             infobridge ten seconds.
         frames: of a clip that are seen.
         size: of a frame, pixels of a side.

@@ -114,7 +114,7 @@ def load(
         root: the data folder, with ``avsbench_data/Single-source``.
         modalities: of audio, video.
         ids: the order of the classes: first (their first appearance in the list, as IBML), or release.
-        audio: the input: ibml, ogm_ge, pmr, fbank, infobridge or vggsound.
+        audio: the input: ibml, ogm_ge, pmr, fbank, mla, infobridge or vggsound.
         frames: of the five of a clip that are seen.
         size: of a frame, pixels of a side.
         crop: in training: random (the same for all frames of a clip), frame (one for each) or none.

@@ -143,7 +143,7 @@ def load(
         split: ogm_ge (its lists, by clip: every actor is in train and in test), mla (the same idea, another draw), or
             actors (nine of 91 actors in test, validation by actor too).
         ids: the order of the classes: ogm_ge, sorted or ibml.
-        audio: the input: ogm_ge, pmr, fbank, ibml, infobridge or vggsound.
+        audio: the input: ogm_ge, pmr, fbank, mla, ibml, infobridge or vggsound.
         frames: of a clip that are seen.
         size: of a frame, pixels of a side.
         crop: in training: random (the same for all frames of a clip), frame (one for each) or none.

@@ -90,7 +90,7 @@ def load(
     Args:
         root: the data folder, with ``kinetics_sounds``.
         modalities: of audio, video.
-        audio: the input: fbank, vggsound, ogm_ge, pmr, ibml or infobridge.
+        audio: the input: fbank, mla, vggsound, ogm_ge, pmr, ibml or infobridge.
         frames: of a clip that are seen.
         size: of a frame, pixels of a side.
         crop: in training: random (the same for all frames of a clip), frame (one for each) or none.

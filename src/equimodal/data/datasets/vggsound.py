@@ -131,7 +131,7 @@ def load(
     Args:
         root: the data folder, with ``VGGSound``.
         modalities: of audio, video.
-        audio: the input: vggsound (five seconds, in training at random), ogm_ge, pmr, fbank, ibml or infobridge.
+        audio: the input: vggsound (five seconds, in training at random), ogm_ge, pmr, fbank, mla, ibml or infobridge.
         frames: of a clip that are seen.
         size: of a frame, pixels of a side.
         crop: in training: random (the same for all frames of a clip), frame (one for each) or none.

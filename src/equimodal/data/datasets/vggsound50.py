@@ -68,7 +68,7 @@ def load(
     Args:
         root: the data folder, with ``VGGSound50``.
         modalities: of audio, video.
-        audio: the input: ibml, ogm_ge, pmr, fbank, infobridge or vggsound.
+        audio: the input: ibml, ogm_ge, pmr, fbank, mla, infobridge or vggsound.
         frames: of a clip that are seen.
         size: of a frame, pixels of a side.
         crop: in training: random (the same for all frames of a clip), frame (one for each) or none.

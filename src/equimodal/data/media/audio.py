@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -166,6 +166,7 @@ class Audio(Reader):
         return (image - mean) / divisor
 
 
+_FBANK = Audio(16000, form="fbank", bands=128, frames=1024, scale=(-4.503877, 2 * 5.141276))
 _OGM_GE = Audio(22050, 3.0, "stft", "repeat", window=512, hop=353)
 PRESETS: Mapping[str, Audio] = {
     # X. Peng et al., OGM-GE, CVPR 2022, CREMA-D (AGM the same): 257 x 188
@@ -175,7 +176,9 @@ PRESETS: Mapping[str, Audio] = {
     # OGM-GE and PMR, VGGSound: 129 x 626; at test the middle five seconds, where theirs are random there too
     "vggsound": Audio(16000, 5.0, "stft", "repeat", "random", window=256, hop=128),
     # OGM-GE, Kinetics-Sounds: 1024 x 128
-    "fbank": Audio(16000, form="fbank", bands=128, frames=1024, scale=(-4.503877, 2 * 5.141276)),
+    "fbank": _FBANK,
+    # X. Zhang et al., MLA, CVPR 2024, CREMA-D: the same, otherwise normalised
+    "mla": replace(_FBANK, scale=(-5.081, 4.4849)),
     # Y. Qin et al., IBML, TPAMI 2026: as OGM-GE
     "ibml": _OGM_GE,
     # InfoBridge, ICCV 2025, gives the size only; frame rate and window are those of OGM-GE
