@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -92,14 +94,24 @@ def glove(folder: Path) -> Path:
     return write_glove(folder / "glove.txt", {"pie": [0.1] * 300, "day": [0.2] * 300})
 
 
+def with_options(text: str, **changed: Any) -> str:
+    """A data set's expression with other options."""
+    call = ast.parse(text, mode="eval").body
+    given = call.keywords if isinstance(call, ast.Call) else []
+    options = {str(option.arg): ast.literal_eval(option.value) for option in given} | changed
+    return f"{text.partition('(')[0]}({', '.join(f'{k}={v!r}' for k, v in options.items())})"
+
+
 def data_of(settings: Settings, shared: Path | None, folder: Path) -> Splits:
     name = settings.data.partition("(")[0]
     if name in TREES:
         pytest.importorskip("av", reason="needs the extra media")
         TREES[name](folder)
-        more = {"ave": ", size=32", "avsbench": ", size=32", "tcga_gbmlgg": ", size=16"}
-        more |= dict.fromkeys(("food101", "mvsa_single"), f", size=32, vectors='{glove(folder)}'")
-        small = f"{name}(cache='off'{more.get(name, ', size=32, validation=0')})"
+        texts = {"size": 32, "vectors": str(glove(folder))}
+        more = {"ave": {"size": 32}, "avsbench": {"size": 32}, "tcga_gbmlgg": {"size": 16}}
+        more |= {"food101": texts, "mvsa_single": texts}
+        changed = more.get(name, {"size": 32, "validation": 0})
+        small = with_options(settings.data, cache="off", **changed)
         return load_data(settings.changed(data=small, data_root=str(folder)))
     small = {"mnist3d": "mnist3d(samples=(40, 20), points=64)"}
     known = small.get(settings.data, settings.data)
@@ -118,6 +130,51 @@ def test_encoders_read_the_data(path: Path, tmp_path: Path, request: pytest.Fixt
         encoder = build(text, encoders.BY_NAME, "encoder", nn.Module).eval()
         with torch.no_grad():
             assert encoder(batch.inputs[m]).shape == (2, encoder.width)
+
+
+# What the papers say that their networks see: a spectrogram, and how many frames or views.
+SEEN = {
+    "agm-cremad": ((1, 257, 188), 1),
+    "arl-kinetics_sounds": ((1, 1024, 128), 3),
+    "dgl-kinetics_sounds": ((1, 1024, 128), 3),
+    "ibml-ave": ((1, 257, 1004), 3),
+    "ibml-avsbench": ((1, 257, 188), 3),
+    "ibml-cremad": ((1, 257, 188), 3),
+    "ibml-vggsound50": ((1, 257, 188), 3),
+    "infobridge-ave": ((1, 128, 128), 4),
+    "infobridge-cremad": ((1, 224, 224), 3),
+    "infonce-ave": ((1, 128, 128), 4),
+    "infonce-cremad": ((1, 224, 224), 3),
+    "joint-cremad": ((1, 257, 188), 1),
+    "mla-cremad": ((1, 1024, 128), 3),
+    "mmcosine-cremad": ((1, 257, 299), 1),
+    "mmpareto-cremad": ((1, 1024, 128), 2),
+    "ogm_ge-cremad": ((1, 257, 188), 1),
+    "ogm_ge-vggsound": ((1, 129, 626), 3),
+    "pmr-ave": ((1, 257, 1004), 4),
+    "pmr-cremad": ((1, 257, 299), 3),
+    "uniform-cremad": ((1, 1024, 128), 2),
+}
+
+
+@pytest.fixture(scope="module")
+def trees_of(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small copies of the sets of clips."""
+    pytest.importorskip("av", reason="needs the extra media")
+    root = tmp_path_factory.mktemp("trees")
+    for name in ("ave", "avsbench", "cremad", "kinetics_sounds", "vggsound", "vggsound50"):
+        TREES[name](root)
+    return root
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_recipe_has_the_input_of_its_paper(name: str, trees_of: Path) -> None:
+    settings = Settings.from_toml(FOLDER / f"{name}.toml")
+    carved = {} if "ave(" in settings.data or "avsbench" in settings.data else {"validation": 0}
+    small = with_options(settings.data, cache="off", **carved)
+    data = load_data(settings.changed(data=small, data_root=str(trees_of)))
+    sound, frames = SEEN[name]
+    assert dict(data.train.shapes) == {"audio": sound, "video": (frames, 3, 224, 224)}
 
 
 def test_a_recipe_of_media_trains(tmp_path: Path) -> None:

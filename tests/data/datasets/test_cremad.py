@@ -50,6 +50,13 @@ def test_what_was_asked_for_is_recorded(tree: Path) -> None:
     assert recipe["split"] == "ogm_ge" and recipe["modalities"] == ("audio", "video")
 
 
+def test_the_lists_of_mla_are_another_draw(tree: Path) -> None:
+    splits = data.load("cremad", tree, split="mla", size=32, validation=0, cache="off")
+    assert [len(splits.train), len(splits.test)] == [12, 6]
+    assert {name.split("_")[0] for name in splits.test.names} == {"1001"}  # type: ignore[attr-defined]
+    assert splits.test.targets.tolist() == [*range(6)]
+
+
 def test_what_was_decoded_is_kept_and_gives_the_same(tree: Path) -> None:
     plain = data.load("cremad", tree, size=32, validation=0, cache="off")
     kept = data.load("cremad", tree, size=32, validation=0)
