@@ -413,6 +413,12 @@ class TestData:
         assert "1,130 samples" in page
         assert "(128, 3)" in page
 
+    def test_check_takes_the_options_of_the_set(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["data", "check", "synthetic(samples=(400, 100, 130), count=2)"]) == 0
+        page = capsys.readouterr().out
+        assert "130 samples" in page and "modality m2" in page and "modality m3" not in page
+        assert "did you mean 'samples'" in refused(capsys, "data", "check", "synthetic(sample=3)")
+
     def test_check_of_damaged_files_lists_them_and_fails(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,29 +73,33 @@ def init(
 
 
 @app.command
-def check(name: str, /, *, data_root: Path | None = None, workers: int = 0) -> None:
+def check(data: str, /, *, data_root: Path | None = None, workers: int = 0) -> None:
     """Read every file of a data set, or of data of your own: counts, shapes, classes per split, what is missing, what
     cannot be read; in your own also sizes and lengths, files that are in several splits, groups that cross splits.
 
     Args:
-        name: of the data set, or a data TOML
+        data: data set by its expression, such as "cremad(split='actors')", or a data TOML
         data_root: folder that holds the data sets; digits3d and synthetic need none
         workers: processes that read the files of a data TOML; 0: one
     """
-    if name.endswith(".toml"):  # data of one's own
-        return _check_own(Path(data_root or "", name), workers)
+    if data.endswith(".toml"):  # data of one's own
+        return _check_own(Path(data_root or "", data), workers)
+    from ..core.expression import build
+    from ..data import names
+    from ..data.check import CheckReport
     from ..data.check import check as examine
     from ..report.text import print_table, print_text
 
-    report = examine(name, data_root)
-    print_table((name, ""), report.summary(), words=("",))
+    known = {name: partial(examine, name, data_root) for name in names()}
+    report = build(data, known, "data set", CheckReport)
+    print_table((data, ""), report.summary(), words=("",))
     if report.classes:
         print_table(("class", *report.classes), report.rows())
     for reason in report.unreadable.values():
         print_text(f"unreadable: {reason}")
     if not report.ok:
         count = len(report.unreadable)
-        raise DataError(report.problem or f"{name} has {count} unreadable of {report.files} files.")
+        raise DataError(report.problem or f"{data} has {count} unreadable of {report.files} files.")
     return None
 
 

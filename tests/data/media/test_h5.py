@@ -9,6 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from equimodal import data
+from equimodal.data.check import check
 from equimodal.data.media.h5 import read_h5, write_h5
 from equimodal.data.media.points import bordered, cloud
 from equimodal.errors import DataError
@@ -103,6 +104,24 @@ def test_the_published_files_are_trained_on(
     assert {tuple(point) for point in clouds[0].numpy()} <= stored
     with pytest.raises(DataError, match="has 20 groups where 30 are needed"):
         data.load("mnist3d", tmp_path, layout="h5", samples=(30, 6))
+
+
+def test_the_published_files_are_checked_without_mnist(
+    tmp_path: Path, digits: tuple[np.ndarray, np.ndarray]
+) -> None:
+    folder = tmp_path / "3d-mnist"
+    folder.mkdir()
+    with pytest.raises(DataError, match="has no mnist/"):
+        check("mnist3d", tmp_path, layout="h5")
+    paths = [folder / f"{part}_point_clouds.h5" for part in ("train", "test")]
+    for path in paths:
+        write_h5(path, *digits)
+    report = check("mnist3d", tmp_path, layout="h5", samples=(20, 20), validation=0)
+    assert report.ok and report.files == 2
+    with h5py.File(paths[1], "a") as stored:
+        del stored["19/points"]
+    report = check("mnist3d", tmp_path, layout="h5", samples=(20, 20), validation=0)
+    assert "group '19' has no 'points'" in report.unreadable[paths[1]]
 
 
 def cloud_of(image: np.ndarray) -> np.ndarray:

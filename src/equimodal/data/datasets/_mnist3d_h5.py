@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...errors import DataError
 from ..media.files import locate
-from ..media.h5 import labels_of, read_digit
+from ..media.h5 import labels_of, read_digit, read_h5
 from ..media.points import draw, evenly, perturb
 from ..media.reader import Reader
 from ..splits import Splits
 from . import _published as published
 
-__all__ = ["Cloud", "Picture", "load"]
+__all__ = ["Cloud", "Picture", "examine", "files", "load"]
 
+FOLDER, HOLDS = "3d-mnist", "*_point_clouds.h5"
 FILES = {"train": "train_point_clouds.h5", "test": "test_point_clouds.h5"}
 
 
@@ -61,6 +64,20 @@ class Cloud(Reader):
         return torch.from_numpy(some.astype(np.float32))
 
 
+def files(root: Path | None) -> list[Path]:
+    """The two files, or none where there are none."""
+    try:
+        folder = locate(root, FOLDER, HOLDS)
+    except DataError:
+        return []
+    return [folder / name for name in FILES.values()]
+
+
+def examine(path: Path) -> None:
+    """Read every group of a file."""
+    deque(read_h5(path), maxlen=0)
+
+
 def load(
     root: str | Path | None,
     modalities: Sequence[str],
@@ -70,7 +87,7 @@ def load(
     seed: int,
 ) -> Splits:
     """The first `samples` groups of the two files."""
-    folder = locate(root, "3d-mnist", "*_point_clouds.h5")
+    folder = locate(root, FOLDER, HOLDS)
     names, labels, parts, items = [], [], [], []
     for (part, name), count in zip(FILES.items(), samples, strict=True):
         found = labels_of(folder / name, count)
