@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits
 
 from equimodal import data
@@ -104,6 +105,27 @@ def test_the_published_files_are_trained_on(
     assert {tuple(point) for point in clouds[0].numpy()} <= stored
     with pytest.raises(DataError, match="has 20 groups where 30 are needed"):
         data.load("mnist3d", tmp_path, layout="h5", samples=(30, 6))
+
+
+def test_published_clouds_are_made_harder_in_test_too(
+    tmp_path: Path, digits: tuple[np.ndarray, np.ndarray]
+) -> None:
+    for part in ("train", "test"):
+        write_h5(tmp_path / f"{part}_point_clouds.h5", *digits)
+    options = {"layout": "h5", "samples": (20, 20), "points": 16, "validation": 0}
+    plain, turned, same, other = (
+        data.load("mnist3d", tmp_path, **options, **more)
+        for more in ({}, {"rotation": 90.0}, {"rotation": 90.0}, {"rotation": 90.0, "seed": 1})
+    )
+
+    def cloud_in_test(splits: data.Splits, epoch: int = 0) -> torch.Tensor:
+        return splits.test.sample(3, epoch).inputs["points"]
+
+    assert not torch.allclose(cloud_in_test(plain), cloud_in_test(turned), atol=0.01)
+    lengths = [cloud_in_test(splits).norm(dim=1) for splits in (plain, turned)]
+    assert torch.allclose(*lengths, atol=1e-5)  # turned, not moved
+    assert torch.equal(cloud_in_test(turned), cloud_in_test(same, epoch=1))
+    assert not torch.equal(cloud_in_test(turned), cloud_in_test(other))
 
 
 def test_the_published_files_are_checked_without_mnist(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...errors import DataError
+from ..draws import numpy_generator
 from ..media.files import locate
 from ..media.h5 import labels_of, read_digit, read_h5
 from ..media.points import draw, evenly, perturb
@@ -42,11 +44,14 @@ class Picture(Reader):
 
 @dataclass(frozen=True)
 class Cloud(Reader):
-    """The cloud of a group, [points, 3]: drawn anew in training, evenly strided in validation and test."""
+    """The cloud of a group, [points, 3]: drawn and perturbed anew in training, evenly strided and perturbed once and for all
+    in validation and test.
+    """
 
     points: int
     rotation: float
     jitter: float
+    seed: int
     costly: ClassVar[bool] = False
 
     @property
@@ -58,10 +63,11 @@ class Cloud(Reader):
 
     def finish(self, stored: Tensor, rng: np.random.Generator | None = None) -> Tensor:
         every = stored.numpy()
-        if rng is None:
-            return torch.from_numpy(evenly(every, self.points).astype(np.float32))
-        some = perturb(draw(every, self.points, rng), self.rotation, self.jitter, rng)
-        return torch.from_numpy(some.astype(np.float32))
+        some = evenly(every, self.points) if rng is None else draw(every, self.points, rng)
+        if rng is None:  # the draw of this cloud, which is known by its points
+            rng = numpy_generator(self.seed, "points", zlib.crc32(every.tobytes()))
+        seen = perturb(some, self.rotation, self.jitter, rng)
+        return torch.from_numpy(seen.astype(np.float32))
 
 
 def files(root: Path | None) -> list[Path]:

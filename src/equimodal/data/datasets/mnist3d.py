@@ -100,7 +100,7 @@ def load(
             raise ConfigError(
                 "With layout='h5' images are as published: leave out components and image_noise."
             )
-        reader = h5_set.Cloud(points, rotation, jitter)
+        reader = h5_set.Cloud(points, rotation, jitter, seed)
         return h5_set.load(root, modalities, samples, reader, validation, seed)
     official = {part: mnist(root, part) for part in ("train", "test")}
     basis = components_of(official["train"][0], components) if components < 784 else None
