@@ -132,6 +132,13 @@ def test_encoders_read_the_data(path: Path, tmp_path: Path, request: pytest.Fixt
             assert encoder(batch.inputs[m]).shape == (2, encoder.width)
 
 
+@pytest.mark.parametrize("name", ["ibml-mnist3d", "ibml-modelnet40"])
+def test_recipes_have_the_dgcnn_of_its_paper(name: str) -> None:
+    settings = Settings.from_toml(FOLDER / f"{name}.toml")
+    made = build(settings.encoders["points"], encoders.BY_NAME, "encoder", nn.Module)
+    assert sum(parameter.numel() for parameter in made.parameters()) == 1_667_456
+
+
 # What the papers say that their networks see: a spectrogram, and how many frames or views.
 SEEN = {
     "agm-cremad": ((1, 257, 188), 1),
