@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from equimodal.benchmark import recipes
+from equimodal.benchmark import published, recipes
 from equimodal.benchmark.cell import key_of
 from equimodal.benchmark.grid import Grid, seeds_of
 from equimodal.benchmark.plan import Plan, cells_of, refusals
 from equimodal.core import Method
 from equimodal.core.expression import build
 from equimodal.errors import ConfigError
-from equimodal.methods import BY_NAME
+from equimodal.methods import BY_NAME, ibml
 from equimodal.training.settings import Settings
 
 TINY = {"data": "synthetic", "methods": ["joint()", "ibml()"], "settings": {"epochs": 2}}
@@ -111,6 +112,21 @@ def test_recipes_can_be_read_and_built(name: str) -> None:
     grid = Grid.of({**recipes.recipe(name), "data": "synthetic"}, name)
     for part in grid.methods:
         build(part.settings["method"], BY_NAME, "method", Method)
+
+
+@pytest.mark.parametrize("name", sorted({*recipes.names()} & {*published.names()}))
+def test_a_recipe_has_the_rows_of_its_published_table(name: str) -> None:
+    grid = Grid.of({**recipes.recipe(name), "data": "synthetic"}, name)
+    wanted = {row.get("ours") for row in published.published(name).rows} - {None, ""}
+    assert wanted <= {part.label for part in grid.methods}
+
+
+def test_the_ablation_of_ibml_is_that_of_its_page() -> None:
+    page = ibml.__doc__ or ""
+    rows = re.findall(r"^\| \d \| ``(.+?)`` \|", page, re.MULTILINE)
+    assert rows == [row["ours"] for row in published.published("ibml-table5").rows]
+    windows = {text for row in rows for text in re.findall(r"during\(.+?\)", row)}
+    assert windows == {"during(1, 0.9)"}  # BIO and TCM work in the same epochs in every row
 
 
 @pytest.mark.parametrize(
