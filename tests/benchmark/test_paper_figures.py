@@ -90,15 +90,21 @@ def test_complementarity_by_hand(tmp_path: Path) -> None:
     assert complementarity(folder) == pytest.approx((3 / 4 - 2 / 4, 3 / 4 - 2 / 4))
 
 
-def test_curves_with_their_ceilings(tmp_path: Path) -> None:
-    made = grid(figures=["modalities", "ratio"], seeds="0-1")
+@pytest.mark.parametrize(("protocol", "part"), [("honest", "val"), ("paper", "test")])
+def test_curves_with_their_ceilings(protocol: str, part: str, tmp_path: Path) -> None:
+    settings = {"epochs": 2, "probe": False, "schedule": "none", "protocol": protocol}
+    made = grid(figures=["modalities", "ratio"], seeds="0-1", settings=settings)
     store = bench(made, tmp_path / "b", executor=Here())
     shown = figures_of(of_bench(Summary.read(store)))
     figure = shown["m1 over training"]
     lines = Summary.read(store).lines
     alone = next(x for x in lines if x.label == "m1 alone")
-    level = np.mean([r["val"]["fused"]["accuracy"] for r in alone.done.values()])
+    level = np.mean([r[part]["fused"]["accuracy"] for r in alone.done.values()])
     assert figure.draw().data[-1].y == pytest.approx((level, level))
+    word = {"val": "Validation", "test": "Test"}[part]
+    assert figure.how.startswith(f"{word} accuracy of the modality's own logits")
+    for drawn in (figure, shown[f"{word} accuracy by epoch"]):
+        assert drawn.draw().layout.yaxis.title.text == f"{word.lower()} accuracy"
     joint = next(x for x in lines if x.label == "joint()")
     metrics = [store.folder(c.key).metrics.read_text().splitlines() for c in joint.cells]
     last = [json.loads(run[-1]) for run in metrics]

@@ -317,6 +317,14 @@ class TestTrain:
         after = json.loads((run / "results.json").read_text(encoding="utf-8"))
         assert after["test"] == before["test"]
 
+    @pytest.mark.parametrize(("protocol", "part"), [("honest", "val"), ("paper", "test")])
+    def test_an_epoch_says_on_which_split_it_was_judged(
+        self, protocol: str, part: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["train", *QUICK, "--epochs=1", f"--protocol={protocol}"]) == 0
+        said = capsys.readouterr().err
+        assert re.search(rf"epoch 1 · loss [\d.]+ · {part} [\d.]+%", said)
+
 
 class TestReport:
     def test_lies_in_the_run_and_shows_samples_as_they_are(

@@ -13,7 +13,17 @@ from .statistics import Spread, spread
 from .store import Store
 from .summary import Line, Summary
 
-__all__ = ["History", "Read", "around", "band", "histories", "leading", "over_epochs", "padded"]
+__all__ = [
+    "History",
+    "Read",
+    "around",
+    "band",
+    "evaluated_on",
+    "histories",
+    "leading",
+    "over_epochs",
+    "padded",
+]
 
 BANDS = 3
 """Curves with bands in one figure; more of them hide one another."""
@@ -32,6 +42,11 @@ def leading(summary: Summary, place: tuple[str, str]) -> list[Line]:
     for line in ordered:
         once.setdefault(line.runs, line)
     return list(once.values())[: len(COLOURS)]
+
+
+def evaluated_on(lines: Sequence[Line]) -> str:
+    """What epochs were evaluated on: under the protocol of the papers the test split, which they are selected by."""
+    return "Test" if all(line.paper for line in lines) else "Validation"
 
 
 def histories(store: Store, line: Line) -> list[History]:

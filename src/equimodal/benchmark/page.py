@@ -14,7 +14,7 @@ from ..report import figures
 from ..report.figures import Series
 from ..report.page import Cell, Code, Column, Figure, Page, Points, Prose, Raw, Section, Table
 from . import published, statistics, tables
-from .curves import Read, band, histories, leading, over_epochs, padded
+from .curves import Read, band, evaluated_on, histories, leading, over_epochs, padded
 from .paper_figures import drawn
 from .statistics import Floats, Ranks
 from .summary import Line, Summary
@@ -151,8 +151,7 @@ def _curves(summary: Summary, place: tuple[str, str]) -> list[Figure]:
     )
     if not series:
         return []
-    # Under the protocol of the papers an epoch is evaluated on the test split, which it is selected by.
-    part = "Test" if all(line.paper for line in chosen) else "Validation"
+    part = evaluated_on(chosen)
     return [
         figures.lines(
             f"{part} accuracy by epoch",
@@ -161,7 +160,7 @@ def _curves(summary: Summary, place: tuple[str, str]) -> list[Figure]:
             epochs,
             series,
             x_axis="epoch",
-            axis="validation accuracy",
+            axis=f"{part.lower()} accuracy",
             form=".1%",
         )
     ]

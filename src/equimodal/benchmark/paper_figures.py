@@ -19,10 +19,10 @@ from ..report.page import Figure, Part, Prose, Side
 from ..training.folder import RunFolder
 from ..training.predictions import right
 from .cell_geometry import SAMPLES, Distances, kernel_distances
-from .curves import Read, around, band, histories, leading, over_epochs, padded
+from .curves import Read, around, band, evaluated_on, histories, leading, over_epochs, padded
 from .space import options
 from .statistics import Floats, spread
-from .summary import Line, Summary
+from .summary import Line, Results, Summary
 from .train_cell import Shelf
 
 __all__ = ["drawn"]
@@ -57,16 +57,17 @@ def _modality(summary: Summary, place: Place, lines: Sequence[Line], name: str) 
     if not series:
         return []
     level = _ceiling(summary, place, name)
+    part = evaluated_on(lines)
     return [
         figures.lines(
             f"{name} over training",
             "A curve below the dotted line: trained with the others, the modality is not what it can be by itself.",
-            "Validation accuracy of the modality's own logits. Dotted: the same encoder trained alone, its selected "
+            f"{part} accuracy of the modality's own logits. Dotted: the same encoder trained alone, its selected "
             f"epoch. {band(series)}",
             epochs,
             series,
             x_axis="epoch",
-            axis="validation accuracy",
+            axis=f"{part.lower()} accuracy",
             form=".1%",
             level=level,
         )
@@ -74,12 +75,18 @@ def _modality(summary: Summary, place: Place, lines: Sequence[Line], name: str) 
 
 
 def _ceiling(summary: Summary, place: Place, name: str) -> float | None:
-    """What a modality alone comes to on validation; None where it was not trained alone."""
+    """What a modality alone comes to on what epochs are selected on; None where it was not trained alone."""
     for line in summary.at(place):
         if line.kind == "alone" and list(line.cells[0].settings["modalities"]) == [name]:
-            found = line.values(lambda r: r["val"]["fused"]["accuracy"] if r["val"] else None)
+            found = line.values(_judged)
             return float(found.mean()) if len(found) else None
     return None
+
+
+def _judged(results: Results) -> float | None:
+    """Fused accuracy on what epochs were selected on."""
+    part = results[results["selected_on"]]
+    return float(part["fused"]["accuracy"]) if part else None
 
 
 def _ratio(summary: Summary, place: Place) -> list[Part]:

@@ -14,7 +14,7 @@ from .cell import Cell, Kind
 from .statistics import Floats
 from .store import Record, Store
 
-__all__ = ["Line", "Summary"]
+__all__ = ["Line", "Results", "Summary"]
 
 Results = Mapping[str, Any]
 

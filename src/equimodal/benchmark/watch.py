@@ -105,8 +105,8 @@ def _figures(event: Event) -> str:
     parts = []
     if "epoch" in known:
         parts.append(f"epoch {known['epoch']:.0f}")
-    if "val_accuracy" in known:
-        parts.append(f"val {100 * known['val_accuracy']:.1f}%")
+    judged = (("val", "val_accuracy"), ("test", "test_accuracy"))  # by the protocol one of them
+    parts += [f"{part} {100 * known[name]:.1f}%" for part, name in judged if name in known]
     if "ratio" in known:
         parts.append(f"ratio {known['ratio']:.2f}")
     return " · ".join(parts)

@@ -33,7 +33,13 @@ __all__ = [
 ]
 
 NONE = "–"
-_SHOWN = {"epoch": "{:.0f}", "loss": "{:.3f}", "val_accuracy": "{:.1%}", "ratio": "{:.2f}"}
+_SHOWN = {
+    "epoch": "{:.0f}",
+    "loss": "{:.3f}",
+    "val_accuracy": "{:.1%}",
+    "test_accuracy": "{:.1%}",
+    "ratio": "{:.2f}",
+}
 
 
 def print_table(

@@ -206,7 +206,7 @@ class Training:
             "epoch": self.position.epoch + 1,
             "loss": sum(figures.loss.values()),
             "accuracy": figures.accuracy,
-            "val_accuracy": self.accuracy,
+            f"{self.settings.selected_on}_accuracy": self.accuracy,
             "ratio": figures.discrepancy_ratio,
         }
         self.progress.advance(self.position.step - self.shown, shown)

@@ -20,6 +20,7 @@ from equimodal.report.runs import Record, of_runs, read_all
 from equimodal.report.runs.front import front
 from equimodal.report.runs.intervals import difference, wilson
 from equimodal.report.runs.samples import Samples, disagreement, samples
+from equimodal.report.runs.training import training
 from equimodal.report.runs.use import agreement
 from equimodal.report.write import default_file, write
 from equimodal.training.run import load_data, train
@@ -167,6 +168,20 @@ def test_every_figure_has_data_and_says_what_it_shows(runs: list[Record]) -> Non
         assert figure.see.endswith(".") and figure.how.endswith(".")
         assert len({len(column) for column in figure.data.values()}) == 1
         assert figure.draw().data
+
+
+def test_curves_say_which_split_they_are_of(runs: list[Record]) -> None:
+    def words(protocol: str) -> str:
+        said = [replace(run, settings=run.settings.changed(protocol=protocol)) for run in runs]
+        section = training(said)
+        assert section is not None
+        drawn = [figure for side in section.parts for figure in side.parts]
+        return " ".join(
+            [f"{figure.title} {figure.see} {figure.how} {[*figure.data]}" for figure in drawn]
+        )
+
+    assert "Validation accuracy" in words("honest") and "test" not in words("honest").lower()
+    assert "Test accuracy" in words("paper") and "validation" not in words("paper").lower()
 
 
 def test_sections_without_data_are_left_out(runs: list[Record]) -> None:

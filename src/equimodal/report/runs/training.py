@@ -33,13 +33,13 @@ def training(runs: Sequence[Record]) -> Section | None:
     return Section(
         "Training",
         parts,
-        "Each point is one epoch. Curves of validation are without linear probes: they show how much the head relies on a "
+        "Each point is one epoch. Curves of accuracy are without linear probes: they show how much the head relies on a "
         "modality, not how much its encoder has learned.",
     )
 
 
 def _modalities(runs: Sequence[Record], everything: Sequence[Record]) -> list[Figure]:
-    """Validation accuracy of each modality, a figure for each run."""
+    """Accuracy of each modality on what epochs are selected on, a figure for each run."""
     ceilings = alone(everything)
     drawn = []
     for run in runs:
@@ -49,14 +49,14 @@ def _modalities(runs: Sequence[Record], everything: Sequence[Record]) -> list[Fi
         series += [Series(name, _values(run, _of_modality(name))) for name in run.modalities]
         for name in run.modalities:
             ceiling = ceilings.get((run.settings.data, name))
-            if ceiling and ceiling.results.get("val"):
-                level = ceiling.results["val"]["fused"]["accuracy"]
+            if ceiling and ceiling.results.get(run.settings.selected_on):
+                level = ceiling.results[run.settings.selected_on]["fused"]["accuracy"]
                 series.append(Series(f"{name} trained alone", [level] * len(run.history)))
         drawn.append(
             lines(
-                named("Validation accuracy", run, runs),
+                named(f"{_part(run).capitalize()} accuracy", run, runs),
                 "A modality whose curve flattens early while another's still climbs has stopped learning.",
-                "Accuracy of the fused and of each modality's own logits on validation, after each epoch."
+                f"Accuracy of the fused and of each modality's own logits on {_part(run)}, after each epoch."
                 + (
                     " Level lines: the same encoder trained alone, its selected epoch."
                     if ceilings
@@ -70,6 +70,11 @@ def _modalities(runs: Sequence[Record], everything: Sequence[Record]) -> list[Fi
             )
         )
     return drawn
+
+
+def _part(run: Record) -> str:
+    """What an epoch was evaluated on: under the protocol of the papers the test split, which it is selected by."""
+    return "test" if run.settings.selected_on == "test" else "validation"
 
 
 def _of_modality(name: str) -> Callable[[Line], float | None]:
@@ -121,13 +126,13 @@ def _losses(runs: Sequence[Record]) -> list[Figure]:
             Series(name, _values(run, lambda line, n=name: line["loss"].get(n))) for name in names
         ]
         series.append(
-            Series("task, validation", _values(run, lambda line: line["val"]["cross_entropy"]))
+            Series(f"task, {_part(run)}", _values(run, lambda line: line["val"]["cross_entropy"]))
         )
         drawn.append(
             lines(
                 named("Losses", run, runs),
-                "Validation that rises while the task's loss falls is over-fitting.",
-                "Mean over the steps of an epoch of each loss that training added up; cross-entropy on validation, in nats.",
+                f"{_part(run).capitalize()} loss that rises while the task's falls is over-fitting.",
+                f"Mean over the steps of an epoch of each loss that training added up; cross-entropy on {_part(run)}, in nats.",
                 _epochs(run),
                 [one for one in series if any(v is not None for v in one.values)],
                 x_axis="epoch",
