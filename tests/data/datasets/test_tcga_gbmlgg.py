@@ -92,6 +92,9 @@ def test_tables_that_are_wrong(folder: Path) -> None:
     )
     with pytest.raises(DataError, match="idh mutation of TCGA-02-0003 is 'x'; it must be a number"):
         data.load("tcga_gbmlgg", folder.parent)
+    table = table.rename(folder / "all_datasets.csv")  # its name in the README of Pathomic Fusion
+    with pytest.raises(DataError, match=r"all_datasets.csv: idh mutation of"):
+        data.load("tcga_gbmlgg", folder.parent)
     table.unlink()
     with pytest.raises(DataError, match=r"all_dataset.csv does not exist"):
         data.load("tcga_gbmlgg", folder.parent)

@@ -129,7 +129,7 @@ def standardise(train: published.Listing) -> tuple[Genes, str]:
     rows = zip(train.groups, train.items["genomic"], strict=True)
     patients = {patient: item[0] for patient, item in rows if item is not None}
     if not patients:
-        raise DataError("all_dataset.csv has none of the patients of the fold's train part.")
+        raise DataError("The table of genes has none of the patients of the fold's train part.")
     known = np.stack([*patients.values()])
     there = np.maximum((~np.isnan(known)).sum(0), 1)
     mean = np.nansum(known, 0) / there
@@ -145,9 +145,13 @@ def tables(folder: Path) -> tuple[Table, Table, Table]:
     Raises:
         DataError: a table is missing or has no column ``TCGA ID``.
     """
-    names = ("all_dataset.csv", "all_datasets.csv")  # the code's and the README's
-    genes = next((folder / name for name in names if (folder / name).is_file()), folder / names[0])
-    return _table(genes), _table(folder / "grade_data.csv"), _table(folder / "pnas_splits.csv")
+    return _table(_genes(folder)), _table(folder / "grade_data.csv"), _table(folder / "pnas_splits.csv")
+
+
+def _genes(folder: Path) -> Path:
+    """The table of genes, by the name that the code of Pathomic Fusion has for it, or by its README's."""
+    path, other = folder / "all_dataset.csv", folder / "all_datasets.csv"
+    return other if other.is_file() and not path.is_file() else path
 
 
 def _table(path: Path) -> Table:
@@ -185,7 +189,7 @@ def listing(folder: Path, fold: int) -> tuple[published.Listing, dict[str, str],
     """The regions whose grade is known, those that are left out, and the number of genes."""
     genes, grades, folds = tables(folder)
     column = _column(folder / "pnas_splits.csv", folds, fold)
-    known = vectors(folder / "all_dataset.csv", genes)
+    known = vectors(_genes(folder), genes)
     regions = sorted((folder / "all_st").glob("*.png"))
     if not regions:
         raise DataError(
