@@ -37,8 +37,8 @@ def train(
 
     Options override the experiment file, which overrides what the data set suggests (some name their own number of epochs
     or learning rate), which overrides the defaults below. The run folder holds config.toml (all settings as they came
-    out), metrics.jsonl (a line per epoch), results.json, predictions.parquet, checkpoint/ and report.html. Learning rates have no
-    unit; sizes count samples, lengths count epochs, and only --checkpoint-every knows seconds.
+    out), metrics.jsonl (a line per epoch), results.json, predictions.parquet, split.json (what was validation, what was left
+    out), checkpoint/ and report.html. Learning rates have no unit; sizes count samples, lengths count epochs, and only --checkpoint-every knows seconds.
 
     Args:
         data: data set by its expression, such as "avmnist(snr=-5.0)"; `equimodal data list` lists them; or a TOML for data
