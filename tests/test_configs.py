@@ -40,6 +40,7 @@ TREES = {
     "vggsound50": trees.write_vggsound50,
 }
 CLASSES = 6
+PRETRAINED = ("bert(", "vit(")  # of a folder that the user has
 
 
 def test_there_are_recipes() -> None:
@@ -65,11 +66,12 @@ def test_recipe_builds(path: Path) -> None:
     wanted = [leaf.head for leaf in method.leaves() if leaf.head is not None]
     head = settings.head or (wanted[0] if wanted else "linear()")
     with torch.device("meta"):  # ResNets without their weights
-        made = {
-            m: build(text, encoders.BY_NAME, "encoder", nn.Module)
+        widths = {
+            m: 768
+            if text.startswith(PRETRAINED)
+            else int(build(text, encoders.BY_NAME, "encoder", nn.Module).width)
             for m, text in settings.encoders.items()
         }
-    widths = {m: int(encoder.width) for m, encoder in made.items()}
     thin = {m: nn.Linear(2, width) for m, width in widths.items()}
     given = (widths, CLASSES)
     model = Multimodal(thin, build(head, heads.BY_NAME, "head", heads.Head, given=given))
@@ -85,7 +87,8 @@ def pairs() -> list[Path]:
     found = {}
     for path in CONFIGS:
         settings = Settings.from_toml(path)
-        found.setdefault((settings.data, *settings.encoders.values()), path)
+        if not any(text.startswith(PRETRAINED) for text in settings.encoders.values()):
+            found.setdefault((settings.data, *settings.encoders.values()), path)
     return list(found.values())
 
 
@@ -198,3 +201,29 @@ def test_a_recipe_of_media_trains(tmp_path: Path) -> None:
     recipe = ["--config", str(FOLDER / "ibml-cremad.toml"), f"--out={out}"]
     assert main(["train", "cremad(size=32, validation=0)", *recipe, *changed]) == 0
     assert (out / "results.json").is_file()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_the_recipe_of_pretrained_encoders_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With models of the same families, small and never trained, in the folders that it names."""
+    transformers = pytest.importorskip("transformers", reason="needs the extra text")
+    tokenizers = pytest.importorskip("tokenizers", reason="needs the extra text")
+    pytest.importorskip("PIL", reason="needs the extra media")
+    small = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2}
+    bert = transformers.BertConfig(**small, intermediate_size=16, vocab_size=30)
+    vit = transformers.ViTConfig(**small, intermediate_size=16, image_size=32, patch_size=16)
+    for config, name in ((bert, "bert-base"), (vit, "vit-base")):
+        transformers.AutoModel.from_config(config).save_pretrained(tmp_path / name)
+    words = tokenizers.models.WordLevel({"[UNK]": 0, "easy": 1}, unk_token="[UNK]")
+    made = tokenizers.Tokenizer(words)
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.save(str(tmp_path / "bert-base" / "tokenizer.json"))
+    trees.write_food101(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    recipe = FOLDER / "infobridge-food101.toml"
+    data = with_options(Settings.from_toml(recipe).data, size=32, cache="off")
+    changed = ["--epochs=1", "--batch-size=6", "--no-probe", "--no-report"]
+    where = [f"--data-root={tmp_path}", "--out=run"]
+    assert main(["train", data, "--config", str(recipe), *changed, *where]) == 0
