@@ -140,8 +140,8 @@ def load(
     Args:
         root: the data folder, with ``CREMA-D``.
         modalities: of audio, video.
-        split: ogm_ge (its lists, by clip: every actor is in train and in test), mla (the same idea, another draw), or
-            actors (nine of 91 actors in test, validation by actor too).
+        split: ogm_ge (its lists, by clip: every actor is in train and in test), mla (the same idea, another draw, by
+            my_train_cre.txt and my_test_cre.txt), or actors (nine of 91 actors in test, validation by actor too).
         ids: the order of the classes: ogm_ge, sorted or ibml.
         audio: the input: ogm_ge, pmr, fbank, mla, ibml, infobridge or vggsound.
         frames: of a clip that are seen.
