@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from equimodal import Balanced
 from equimodal.core import Batch, Classification, Output, evaluating
+from equimodal.errors import ConfigError
+from equimodal.methods import Uniform
 from fixtures.plain import FIRST, TARGET, batches_of, model_of, step_of, tensor, worked_example
 
 TASK = Classification()
@@ -55,6 +60,41 @@ def test_the_loss_of_the_task_is_the_mean_of_the_fused_prediction() -> None:
     ]
     assert set(losses) == {"task"}
     assert losses["task"].item() == pytest.approx(sum(by_hand) / len(by_hand), abs=1e-12)
+
+
+class Smoothed(Classification):
+    """Only `loss` is overridden."""
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(prediction, target, reduction="none", label_smoothing=0.2)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_loss_of_ones_own_is_what_training_minimises(missing: bool) -> None:
+    batch = batches_of(2, missing)[0]
+    learner = Balanced(model_of(2), Uniform(), task=Smoothed())
+    (step,) = learner.steps(batch, 0)
+    output = learner(step)
+    losses = learner.losses(output, step)
+    there = {m: batch.mask(m) for m in batch.modalities}
+    smooth = functools.partial(F.cross_entropy, label_smoothing=0.2)
+    torch.testing.assert_close(losses["task"], smooth(output.fused, batch.target))
+    for m, logits in output.unimodal.items():
+        wanted = smooth(logits[there[m]], batch.target[there[m]])
+        torch.testing.assert_close(losses[f"uniform/{m}"], wanted)
+
+
+class Averaged(Classification):
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(prediction, target)
+
+
+def test_a_loss_that_is_averaged_already_is_refused_where_it_would_be_wrong() -> None:
+    batch = batches_of(2, missing=True)[0]
+    learner = Balanced(model_of(2), Uniform(), task=Averaged())
+    (step,) = learner.steps(batch, 0)
+    with pytest.raises(ConfigError, match=r"one value for each sample.*reduction='none'"):
+        learner.losses(learner(step), step)
 
 
 def test_outputs_are_joined_and_detached() -> None:

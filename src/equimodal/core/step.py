@@ -130,7 +130,15 @@ class Step:
             values: [B], one per sample.
             modality: only over the samples that have this modality.
             mask: [B] booleans, only over these samples of the micro-batch, which then weighs by its size.
+
+        Raises:
+            ConfigError: there is not one value for each sample.
         """
+        if values.ndim != 1:
+            raise ConfigError(
+                f"A mean over samples needs one value for each sample, [B]; here the shape is {list(values.shape)}: "
+                "compute a loss with reduction='none'."
+            )
         if modality is not None:
             complete = self.batch.complete([modality])
             mask = None if complete else self.batch.mask(modality)

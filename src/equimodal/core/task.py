@@ -43,13 +43,16 @@ class Task(abc.ABC):
 class Classification(Task):
     """One label per sample: cross-entropy; the confidence is the probability of the true class.
 
-    Both are computed in float32 at least: a bfloat16 has three digits.
+    Both are computed in float32 at least: a bfloat16 has three digits. For label smoothing, class weights and the like
+    override `loss`.
     """
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(_wide(prediction), target, reduction="none")
 
     def mean_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        if type(self).loss is not Classification.loss:  # a subclass with a loss of its own
+            return super().mean_loss(prediction, target)
         return F.cross_entropy(_wide(prediction), target)
 
     def confidence(self, prediction: Tensor, target: Tensor) -> Tensor:
