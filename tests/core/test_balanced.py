@@ -106,6 +106,25 @@ def test_what_is_no_batch_is_refused(wrong: object) -> None:
         learner.steps(wrong, 0)  # type: ignore[arg-type]
 
 
+def test_a_batch_in_place_of_a_step_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"here a Batch: without training say learner\.predict"):
+        Balanced(model_of(2))(batches_of(2)[0])
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"method": "ibml()"}, r"The method is 'ibml\(\)'; give an object, as methods\.IBML\(\)\."),
+        ({"method": Uniform}, "The method is <class .*; give an object"),
+        ({"task": nn.CrossEntropyLoss()}, "The task is a CrossEntropyLoss; give a Task"),
+        ({"model": nn.Linear(2, 2)}, "The model is a Linear; give Multimodal"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused(parts: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Balanced(**{"model": model_of(2), **parts})
+
+
 @pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize("cuts", [(3, 3), (1, 5), (2, 2, 2)])
 @pytest.mark.parametrize("method", [Method, Uniform, lambda: Uniform() + Rows()])

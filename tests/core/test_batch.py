@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -46,6 +47,21 @@ def test_rows_are_the_positions_that_are_present() -> None:
 def test_what_does_not_fit_is_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         Batch(**{"inputs": batch().inputs, **change})
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"inputs": torch.zeros(4, 2)}, "names its inputs.* here they are a Tensor"),
+        ({"inputs": {"a": np.zeros((4, 2))}}, "its input 'a' is a ndarray"),
+        ({"inputs": {"a": torch.tensor(1.0)}}, "its input 'a' is a tensor without axes"),
+        ({"target": [0, 1, 2, 0]}, "its target is a list: torch.as_tensor makes one"),
+        ({"present": {"a": [True] * 4}}, r"its present\['a'\] is a list"),
+    ],
+)
+def test_what_is_no_tensor_is_refused(parts: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Batch(**{"inputs": batch().inputs, **parts})
 
 
 def test_select_keeps_samples_together() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from equimodal import Balanced
 from equimodal.core import Batch, Classification, Output, evaluating
-from equimodal.errors import ConfigError
+from equimodal.errors import ConfigError, DataError
 from equimodal.methods import Uniform
 from fixtures.plain import FIRST, TARGET, batches_of, model_of, step_of, tensor, worked_example
 
@@ -134,5 +134,5 @@ def test_evaluating_puts_every_part_back() -> None:
 def test_an_unlabelled_batch_has_no_loss() -> None:
     model = model_of(1)
     batch = Batch(batches_of(1)[0].inputs)
-    with pytest.raises(AssertionError):
+    with pytest.raises(DataError, match="needs a target for every sample"):
         TASK.losses(model(batch), step_of(model, batch))

@@ -211,13 +211,13 @@ def test_refusals(make: object, said: str) -> None:
 
 def test_a_head_of_ones_own_has_no_linear_layer_unless_it_says_so() -> None:
     class Nonlinear(Head):
-        additive = False
-
         def forward(self, features: dict[str, Tensor], batch: Batch) -> tuple[dict, Tensor]:
             return dict(features), next(iter(features.values()))
 
+    head = Nonlinear({"p": 3}, 3)
+    assert not head.additive
     with pytest.raises(ConfigError, match=r"no linear layer for 'p' alone: use linear\(\) or sum"):
-        Nonlinear({"p": 3}, 3).weight("p")
+        head.weight("p")
 
 
 def test_every_head_has_a_name() -> None:

@@ -182,3 +182,56 @@ def test_names_of_the_fused_prediction_are_taken(name: str) -> None:
     """They would be columns of its probabilities."""
     with pytest.raises(ConfigError, match="cannot be called"):
         Multimodal({name: nn.Identity()}, heads.Linear({name: 2}, 3))
+
+
+@pytest.mark.parametrize("found", [(torch.zeros(SIZE, WIDTH), None), {"features": 1}])
+def test_an_encoder_that_returns_no_features_is_named(found: object) -> None:
+    class Other(nn.Module):
+        def forward(self, values: Tensor) -> object:
+            return found
+
+    model = Multimodal({"p": Other()}, heads.Linear({"p": WIDTH}, 3))
+    with pytest.raises(ConfigError, match=rf"encoder of 'p' returns a {type(found).__name__} of 5"):
+        model(Batch({"p": inputs()["p"]}))
+
+
+def test_inputs_by_another_name_are_refused() -> None:
+    """A modality that is not named is one that nobody has, so that a misspelt one would not be learned from."""
+    given = inputs()
+    with pytest.raises(ConfigError, match=r"no modality 'Q'.* in place of 'q'"):
+        model_of()(Batch({"p": given["p"], "Q": given["q"]}))
+    with pytest.raises(ConfigError, match="given a Batch, here a dict"):
+        model_of()(given)
+    model_of()(Batch({**given, "more": given["q"]}))
+
+
+def test_a_head_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"The head is a Linear; give one of equimodal\.heads"):
+        Multimodal({"p": nn.Linear(4, 3)}, nn.Linear(3, 3))
+
+
+def test_a_name_that_is_no_text_is_refused() -> None:
+    with pytest.raises(ConfigError, match="cannot be called 0: choose another name"):
+        Multimodal({0: nn.Linear(4, 3)}, heads.Linear({0: 3}, 3))
+
+
+@pytest.mark.parametrize("head", [heads.Linear, heads.Sum, heads.Gated, heads.Attention])
+def test_an_exported_model_takes_batches_of_any_size(head: type[heads.Head]) -> None:
+    class Deployed(nn.Module):
+        """As the page of one's own loop has it."""
+
+        def __init__(self, model: Multimodal) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, p: Tensor, q: Tensor) -> Tensor:
+            return self.model(Batch({"p": p, "q": q})).fused
+
+    parts = {m: nn.Sequential(nn.Linear(4, WIDTH), nn.BatchNorm1d(WIDTH)) for m in NAMES}
+    options = {"width": 4} if head is heads.Attention else {}
+    model = Multimodal(parts, head(dict.fromkeys(NAMES, WIDTH), 3, **options)).double()
+    deployed, size = Deployed(model).eval(), torch.export.Dim("size")
+    shapes = {m: {0: size} for m in NAMES}
+    program = torch.export.export(deployed, (), inputs(), dynamic_shapes=shapes)
+    more = inputs(7)
+    torch.testing.assert_close(program.module()(**more), deployed(**more))

@@ -188,6 +188,7 @@ def test_no_method_learns_from_the_test_split(protocol: str) -> None:
         ({"method": methods.IBML}, r"give an object, as methods\.IBML\(\)"),
         ({"data": {"train": None}}, "The data are a dict; give equimodal.data.Splits"),
         ({"data": small.splits(1)}, "The model has the modality 'b', which small lacks"),
+        ({"model": nn.Linear(4, 3)}, r"The model is a Linear; give equimodal\.Multimodal"),
         ({"model": _with_classes(2)}, "The model's head has 2 classes; small has 3"),
     ],
 )

@@ -52,7 +52,7 @@ class Balanced(nn.Module):
         task: what is learned; single-label classification by default.
 
     Raises:
-        ConfigError: the method cannot balance this model, or lacks `samples` or `epochs`.
+        ConfigError: the method cannot balance this model, or lacks `samples` or `epochs`; or something is of another kind.
     """
 
     begun: Tensor
@@ -71,13 +71,14 @@ class Balanced(nn.Module):
         self.model = model
         self.method = Method() if method is None else method
         self.task = Classification() if task is None else task
+        classes = self._checked_classes()
         self.seed = seed
         # A buffer, so that a run that is resumed in the middle of an epoch does not begin it twice.
         self.register_buffer("begun", torch.tensor(-1))
         # A method's own parameters leave the host's draws alone, also those on the model's device.
         with torch.random.fork_rng({p.device for p in model.parameters() if p.is_cuda}):
             torch.manual_seed(seed)
-            self.method.prepare(model, DataInfo(model.classes, self.task, samples, epochs))
+            self.method.prepare(model, DataInfo(classes, self.task, samples, epochs))
         self.method.to(next((p.device for p in model.parameters()), None))
         self._watched = any(
             getattr(type(leaf), hook) is not getattr(Method, hook)
@@ -152,7 +153,16 @@ class Balanced(nn.Module):
         return found
 
     def forward(self, step: Step) -> Output:
-        """Model, then the method's `outputs`."""
+        """Model, then the method's `outputs`.
+
+        Raises:
+            ConfigError: it is given something else than one of `steps`.
+        """
+        if not isinstance(step, Step):
+            raise ConfigError(
+                f"A learner is given the steps of a batch, as in learner(step) for step in learner.steps(batch, epoch), here a "
+                f"{type(step).__name__}: without training say learner.predict(batch)."
+            )
         return self.method.outputs(self.model(step.batch, step.phase), step)
 
     def losses(self, output: Output, step: Step) -> Losses:
@@ -205,6 +215,22 @@ class Balanced(nn.Module):
         return output
 
     # Inside.
+
+    def _checked_classes(self) -> int:
+        """C; before anything fails further down."""
+        if not isinstance(self.method, Method):
+            raise ConfigError(f"The method is {self.method!r}; give an object, as methods.IBML().")
+        if not isinstance(self.task, Task):
+            raise ConfigError(
+                f"The task is a {type(self.task).__name__}; give a Task, such as a subclass of "
+                "equimodal.core.Classification with a loss of its own."
+            )
+        try:
+            return self.model.classes
+        except AttributeError:
+            raise ConfigError(
+                f"The model is a {type(self.model).__name__}; give Multimodal(encoders, head), not wrapped in anything."
+            ) from None
 
     def _backward_rows(self, losses: Losses, backward: Callable[..., object]) -> None:
         names = list(losses)

@@ -54,7 +54,8 @@ class Batch:
             no later step has to ask the device how many there are; leave it out.
 
     Raises:
-        DataError: there is no modality, or modalities, target and index do not have the same number of samples.
+        DataError: there is no modality, something is no tensor, or modalities, target and index do not have the same
+            number of samples.
     """
 
     inputs: Mapping[str, Input]
@@ -66,16 +67,25 @@ class Batch:
     def __post_init__(self) -> None:
         if self.rows is not None:  # moved or changed from a batch that was checked already
             return
+        if not isinstance(self.inputs, Mapping):
+            raise DataError(
+                "A batch names its inputs, as in Batch({'image': images, 'sound': sounds}, target); "
+                f"here they are a {type(self.inputs).__name__}."
+            )
         if not self.inputs:
             raise DataError("A batch needs the input of at least one modality; it has none.")
-        sizes = {f"input {name!r}": len(value) for name, value in self.inputs.items()}
-        sizes |= {f"present[{name!r}]": len(value) for name, value in self.present.items()}
-        sizes |= {
-            name: len(value)
+        parts = {f"input {name!r}": value for name, value in self.inputs.items()}
+        parts |= {f"present[{name!r}]": value for name, value in self.present.items()}
+        parts |= {
+            name: value
             for name, value in (("target", self.target), ("index", self.index))
             if value is not None
         }
-        if len(set(sizes.values())) > 1:
+        for name, value in parts.items():
+            _refuse_other_kind(value, name)
+        sizes = {name: _size(value) for name, value in parts.items()}
+        first, *others = sizes.values()
+        if any(size != first for size in others):
             raise DataError(
                 f"A batch needs the same number of samples everywhere; here it has {sizes}."
             )
@@ -90,8 +100,7 @@ class Batch:
         )
 
     def __len__(self) -> int:
-        first = next(iter(self.inputs.values()))
-        return len(first) if isinstance(first, Padded) else first.shape[0]  # len(tensor) is slow
+        return _size(next(iter(self.inputs.values())))
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -113,7 +122,7 @@ class Batch:
         """How many samples have this modality; known without asking the device."""
         if self.rows is not None and modality in self.rows:
             return len(self.rows[modality])
-        return len(self) if modality in self.inputs else 0
+        return _size(self.inputs[modality]) if modality in self.inputs else 0
 
     def complete(self, modalities: Iterable[str]) -> bool:
         """Whether every sample has all of these modalities; known without asking the device."""
@@ -201,6 +210,21 @@ class Batch:
                 for name in masked
             },
         )
+
+
+def _size(value: Input) -> int:
+    """How many samples. `len` of a tensor is slow, and ties an exported model to one size of a batch."""
+    return (value.values if isinstance(value, Padded) else value).shape[0]
+
+
+def _refuse_other_kind(value: object, name: str) -> None:
+    values = value.values if isinstance(value, Padded) else value
+    if isinstance(values, Tensor) and values.ndim:
+        return
+    what = "a tensor without axes" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+    raise DataError(
+        f"A batch is made of tensors [B, ...]; its {name} is {what}: torch.as_tensor makes one of an array or a list."
+    )
 
 
 def _maybe(parts: Sequence[Tensor | None]) -> Tensor | None:

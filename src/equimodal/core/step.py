@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import distributed
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from .batch import Batch
 
 if TYPE_CHECKING:
@@ -115,8 +115,13 @@ class Step:
 
     @property
     def target(self) -> Tensor:
-        """[B] the targets, which training always has."""
-        assert self.batch.target is not None
+        """[B] the targets, which training always has.
+
+        Raises:
+            DataError: the batch has none.
+        """
+        if self.batch.target is None:
+            raise DataError("Training needs a target for every sample: give Batch(inputs, target).")
         return self.batch.target
 
     def mean(

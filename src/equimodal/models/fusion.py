@@ -34,8 +34,6 @@ __all__ = ["Attention", "FiLM", "Fusion", "Gated"]
 class Fusion(Head):
     """A head that says how features fuse; its unimodal logits are those of masked decoupling."""
 
-    additive = False
-
     @abc.abstractmethod
     def fuse(self, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """[B, C]: fused logits of some modalities, whose features [B, d] are zero where a sample lacks them."""
@@ -162,8 +160,8 @@ class Attention(Fusion):
         self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, classes))
 
     def fuse(self, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        reader = self.reader.expand(len(batch), -1)
-        tokens = torch.stack([reader, *(self.tokens[m](z) for m, z in features.items())], dim=1)
+        said = [self.tokens[m](z) for m, z in features.items()]
+        tokens = torch.stack([self.reader.expand_as(said[0]), *said], dim=1)
         seen = None if batch.complete(features) else _seen(list(features), batch)
         for layer in self.layers:
             tokens = layer(tokens, seen)

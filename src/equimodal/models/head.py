@@ -25,7 +25,7 @@ class Head(nn.Module, abc.ABC):
         classes: C.
     """
 
-    additive: bool
+    additive: bool = False
     separate: bool = False
     shared: bool = False
     auxiliary: bool = False

@@ -13,7 +13,7 @@ from ..core.batch import Batch, Input
 from ..core.evaluation import evaluating
 from ..core.output import Output
 from ..core.step import Phase
-from ..errors import ConfigError
+from ..errors import ConfigError, nearest
 from .heads import Head
 
 __all__ = ["Multimodal"]
@@ -30,11 +30,15 @@ class Multimodal(nn.Module):
         head: turns features into unimodal and fused logits.
 
     Raises:
-        ConfigError: head and encoders do not name the same modalities.
+        ConfigError: head and encoders do not name the same modalities, or the head is none.
     """
 
     def __init__(self, encoders: Mapping[str, nn.Module], head: Head) -> None:
         super().__init__()
+        if not isinstance(head, Head):
+            raise ConfigError(
+                f"The head is a {type(head).__name__}; give one of equimodal.heads, or a subclass of heads.Head."
+            )
         if list(encoders) != list(head.widths):
             raise ConfigError(
                 f"The encoders are for {list(encoders)} but the head is for {list(head.widths)}: "
@@ -42,8 +46,8 @@ class Multimodal(nn.Module):
             )
         for name in encoders:
             # Of the fused prediction are the names of columns and figures beside those of the modalities.
-            taken = name in dir(nn.ModuleDict()) or name.partition("_")[0] in ("fused", "fitted")
-            if not name or "." in name or taken:
+            taken = name in dir(nn.ModuleDict()) or str(name).split("_")[0] in ("fused", "fitted")
+            if not name or not isinstance(name, str) or "." in name or taken:
                 raise ConfigError(f"A modality cannot be called {name!r}: choose another name.")
         self.encoders = nn.ModuleDict(encoders)
         self.head = head
@@ -61,12 +65,13 @@ class Multimodal(nn.Module):
         """[B, d]: features of one modality, zero where a sample lacks it.
 
         Raises:
-            ConfigError: the encoder's features are not what the head was made for.
+            ConfigError: the encoder's features are not what the head was made for, or the batch calls its inputs otherwise.
         """
         count = batch.count(modality)
         if count == 0:
+            self._refuse_other_name(modality, batch)
             return self._zeros(modality, batch)
-        if count == len(batch):
+        if batch.complete([modality]):
             return self._encoded(modality, batch.inputs[modality], count)
         assert batch.rows is not None
         rows = batch.rows[modality]
@@ -78,12 +83,23 @@ class Multimodal(nn.Module):
         with _running_statistics(encoder, count == 1):
             features: Tensor = encoder(values)
         wanted = (count, self.head.widths[modality])
-        if features.shape != wanted:
+        if not isinstance(features, Tensor) or features.shape != wanted:
+            tensor = isinstance(features, Tensor)
+            what = f"features {list(features.shape)}" if tensor else f"a {type(features).__name__}"
             raise ConfigError(
-                f"The encoder of {modality!r} returns features {list(features.shape)} of {count} samples, "
+                f"The encoder of {modality!r} returns {what} of {count} samples, "
                 f"but the head expects [B, {wanted[1]}]."
             )
         return features
+
+    def _refuse_other_name(self, modality: str, batch: Batch) -> None:
+        """Of a modality that the batch does not name, beside one that the model does not."""
+        unknown = [name for name in batch.inputs if name not in self.encoders]
+        if modality not in batch.inputs and unknown:
+            raise ConfigError(
+                f"The model has no modality {unknown[0]!r}, which a batch has in place of {modality!r}; "
+                f"{nearest(unknown[0], self.modalities)}"
+            )
 
     @torch.no_grad()
     def _speak(self, modality: str, batch: Batch) -> Tensor:
@@ -97,6 +113,11 @@ class Multimodal(nn.Module):
 
     def forward(self, batch: Batch, phase: Phase | None = None) -> Output:
         """The output of a batch; a phase says which encoders learn, which speak without gradient, and which are skipped."""
+        if not isinstance(batch, Batch):
+            raise ConfigError(
+                f"The model is given a Batch, here a {type(batch).__name__}: "
+                "make one, as in Batch({'image': images, 'sound': sounds})."
+            )
         phase = phase or Phase(train=self.modalities)
         features = {}
         for modality in self.modalities:

@@ -107,6 +107,10 @@ def _method(method: Method | str) -> Method:
 
 
 def _refuse_other_model(model: Multimodal, data: Splits) -> None:
+    if not isinstance(model, Multimodal):
+        raise ConfigError(
+            f"The model is a {type(model).__name__}; give equimodal.Multimodal(encoders, head)."
+        )
     if not isinstance(data, Splits):
         raise ConfigError(
             f"The data are a {type(data).__name__}; give equimodal.data.Splits(name, train, val, test)."
