@@ -268,6 +268,27 @@ def test_an_epoch_begins_once() -> None:
     assert resumed.method.begun == 3
 
 
+def test_training_on_without_beginning_an_epoch_is_refused() -> None:
+    """Else a method that judges by the epoch before would quietly do nothing."""
+    batch = batches_of(2)[0]
+
+    def update(learner: Balanced, epoch: int) -> None:
+        (step,) = learner.steps(batch, epoch)
+        output = learner(step)
+        learner.backward(learner.losses(output, step), output, step)
+
+    learner = Balanced(model_of(2), Uniform() + Counting())
+    learner.begin_epoch(0)
+    update(learner, 0)
+    with pytest.raises(ConfigError, match=r"Epoch 1 has not begun.* say learner\.begin_epoch\(1"):
+        update(learner, 1)
+    resumed = Balanced(model_of(2), Uniform() + Counting())
+    resumed.load_state_dict(learner.state_dict())
+    resumed.begin_epoch(1)
+    update(resumed, 1)
+    update(Balanced(model_of(2), Uniform()), 1)
+
+
 def test_an_optimiser_without_the_methods_parameters_is_refused() -> None:
     learner = Balanced(model_of(2), Method() + Uniform() + Own())
     whole = torch.optim.SGD(learner.parameters(), lr=0.1)

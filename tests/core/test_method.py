@@ -156,9 +156,11 @@ def test_windows(start: float, end: float, epochs: int | None, active: set[int])
 
 
 def test_a_window_gates_every_flow_and_both_schedules() -> None:
-    learner = learner_of(Writing("a").during(1, 2))
+    learner, open_ended = learner_of(Writing("a").during(1, 2)), learner_of(Writing("a"))
+    for one in (learner, open_ended):
+        one.begin_epoch(1)
     inside, outside = letters(learner, 1), letters(learner, 0)
-    always, never = letters(learner_of(Writing("a")), 1), letters(learner_of(Method()))
+    always, never = letters(open_ended, 1), letters(learner_of(Method()))
     for flow in always:
         assert same(inside[flow], always[flow]), flow
         assert same(outside[flow], never[flow]), flow

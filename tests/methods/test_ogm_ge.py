@@ -124,6 +124,7 @@ def test_equals_plain_training(modalities: int, missing: bool) -> None:
 
 def one_step(method: Method, model: Multimodal, batch: Batch) -> tuple[Balanced, Step]:
     learner = Balanced(model, method)
+    learner.begin_epoch(3)
     (step,) = learner.steps(batch, 3, 2, 5)
     output = learner(step)
     learner.backward(learner.losses(output, step), output, step)

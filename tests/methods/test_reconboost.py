@@ -36,6 +36,7 @@ def step_in(
     method: ReconBoost, model: Multimodal, batch: Batch, epoch: int
 ) -> tuple[Balanced, Step, Losses]:
     learner = Balanced(model, method)
+    learner.begin_epoch(epoch, optimizer=torch.optim.SGD(learner.parameters()))
     (step,) = learner.steps(batch, epoch)
     output = learner(step)
     losses = learner.losses(output, step)
@@ -103,6 +104,7 @@ def test_the_consolidation_term_has_a_gradient() -> None:
     for alpha in (0.0, 10.0):
         model, (batch,) = shared(2), batches_of(2, count=1)
         learner = Balanced(model, ReconBoost(alpha=alpha))
+        learner.begin_epoch(16, optimizer=torch.optim.SGD(learner.parameters()))
         with torch.no_grad():
             model.encoders["m0"].weight.add_(0.3)  # it has moved since the stage's start
         (step,) = learner.steps(batch, 16)

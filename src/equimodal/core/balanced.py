@@ -80,11 +80,9 @@ class Balanced(nn.Module):
             torch.manual_seed(seed)
             self.method.prepare(model, DataInfo(classes, self.task, samples, epochs))
         self.method.to(next((p.device for p in model.parameters()), None))
-        self._watched = any(
-            getattr(type(leaf), hook) is not getattr(Method, hook)
-            for leaf in self.method.leaves()
-            for hook in ("gradients", "observe")
-        )
+        self._watched = self._overrides("gradients", "observe")
+        self._begins = self._overrides("begin_epoch")
+        self._last_begun = 0  # here, where `begun` is also that of a run that is resumed
         self._trainable: dict[str, Tensor] = {}
         self._names: dict[Tensor, str] = {}
         self._members: dict[nn.Module, list[str]] = {}
@@ -117,6 +115,7 @@ class Balanced(nn.Module):
             )
             self.begun.fill_(index)
             self._remember_trainable()
+        self._last_begun = index
 
     def rate(self, epoch: int) -> float:
         """The method's multiplier of the learning rate, for `torch.optim.lr_scheduler.LambdaLR`."""
@@ -188,7 +187,15 @@ class Balanced(nn.Module):
         Args:
             backward: the host's own, such as ``fabric.backward``; called as ``backward(loss)``, or with
                 ``retain_graph=True`` where the method needs one gradient per loss.
+
+        Raises:
+            ConfigError: the method needs to be told when an epoch begins, and was not.
         """
+        if self._begins and step.epoch > self._last_begun:
+            raise ConfigError(
+                f"Epoch {step.epoch} has not begun, which {self.method.expression()} needs: say "
+                f"learner.begin_epoch({step.epoch}, train, val, optimizer) before its first batch."
+            )
         if not self._trainable:
             self._remember_trainable()
         if step.micro == 0:  # a host may have given up the batch before in its middle
@@ -215,6 +222,14 @@ class Balanced(nn.Module):
         return output
 
     # Inside.
+
+    def _overrides(self, *hooks: str) -> bool:
+        """Whether a part of the method does something in one of these hooks."""
+        return any(
+            getattr(type(leaf), hook) is not getattr(Method, hook)
+            for leaf in self.method.leaves()
+            for hook in hooks
+        )
 
     def _checked_classes(self) -> int:
         """C; before anything fails further down."""

@@ -17,7 +17,9 @@ NAMES = ("a", "b", "c")
 
 def learner_of(method: TCM, encoders: dict[str, nn.Module], samples: int) -> Balanced:
     model = Multimodal(encoders, heads.Sum(dict.fromkeys(encoders, 3), classes=3)).double()
-    return Balanced(model, method, samples=samples, epochs=4)
+    learner = Balanced(model, method, samples=samples, epochs=4)
+    learner.begin_epoch(1)
+    return learner
 
 
 def recorded(
