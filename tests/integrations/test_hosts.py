@@ -290,6 +290,32 @@ def test_lightning_clips_schedules_and_logs(tmp_path: Path) -> None:
     assert float(logged["val/accuracy/mod1"]) == pytest.approx(float(right), abs=1e-6)
 
 
+def test_lightning_predicts(tmp_path: Path) -> None:
+    pl = pytest.importorskip("lightning.pytorch", reason="the extra 'lightning' is not installed")
+    from equimodal.integrations.lightning import BalancedModule
+
+    training = Training(Method(), WORLD)
+    trainer = pl.Trainer(**LIGHTNING, default_root_dir=tmp_path)
+    found = trainer.predict(BalancedModule(training.learner, SGD), _loader(training.val))
+    for said, batch in zip(found, training.val, strict=True):
+        assert torch.equal(said.fused, training.learner.predict(batch).fused)
+
+
+def test_lightning_refuses_what_it_cannot_read(tmp_path: Path) -> None:
+    pl = pytest.importorskip("lightning.pytorch", reason="the extra 'lightning' is not installed")
+    from equimodal.integrations.lightning import BalancedModule
+
+    training = Training(Method(), WORLD)
+    module = BalancedModule(training.learner, SGD)
+    options = {"max_epochs": 1, **LIGHTNING, "default_root_dir": tmp_path}
+    with pytest.raises(ConfigError, match="yield Batch, here a dict: give them a collate"):
+        pl.Trainer(**options).fit(module, _loader([{"x": torch.ones(2, 2)}]))
+    with pytest.raises(ConfigError, match="precision='64-true' converts batches"):
+        pl.Trainer(precision="64-true", **options).fit(module, _loader(training.train))
+    with pytest.raises(ConfigError, match=r"is one already; give what makes it, as functools"):
+        BalancedModule(training.learner, SGD(training.learner.parameters()))
+
+
 def test_transformers_evaluates_the_fused_logits(tmp_path: Path) -> None:
     training = Training(Method(), WORLD).advance()
     trainer = trainer_of(training, tmp_path)
@@ -319,6 +345,15 @@ def test_transformers_refuses_a_bare_model(tmp_path: Path) -> None:
     training = Training(Method(), WORLD)
     with pytest.raises(ConfigError, match="here model is a Multimodal"):
         trainer_of(training, tmp_path, model=training.model)
+
+
+def test_transformers_refuses_what_is_no_batch(tmp_path: Path) -> None:
+    training = Training(Method(), WORLD)
+    trainer, rows = trainer_of(training, tmp_path), {"image": torch.ones(2, 2), "label": [0, 1]}
+    with pytest.raises(ConfigError, match=r"'batch': Batch\(.*here it returns 'image', 'label'"):
+        trainer.prediction_step(training.learner, rows, False)
+    with pytest.raises(ConfigError, match="data collator"):
+        trainer.training_step(training.learner, rows)
 
 
 def test_lightning_refuses_an_epoch_without_an_end(tmp_path: Path) -> None:

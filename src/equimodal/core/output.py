@@ -42,6 +42,10 @@ class Output:
         """The same values without a graph."""
         return self._each(Tensor.detach)
 
+    def to(self, device: torch.device | str) -> Output:
+        """The same output on another device."""
+        return self._each(lambda values: values.to(device))
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> Output:
         return Output(
             {name: change(value) for name, value in self.features.items()},

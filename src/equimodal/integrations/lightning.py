@@ -42,8 +42,9 @@ class BalancedModule(LightningModule):
         clip: largest norm of the gradient, after the method has changed it; else it is not cut.
 
     Raises:
-        ConfigError: at the start of training, where the trainer averages or scales gradients by itself (several
-            processes, ``precision="16-mixed"``), or the number of batches is unknown.
+        ConfigError: an optimiser in place of what makes it; a loader that yields something else than `Batch`; at the start,
+            where the trainer averages or scales gradients by itself (several processes, ``precision="16-mixed"``) or
+            converts batches, or the number of batches is unknown.
     """
 
     def __init__(
@@ -55,6 +56,10 @@ class BalancedModule(LightningModule):
         clip: float | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(optimizer, torch.optim.Optimizer):
+            raise ConfigError(
+                "optimizer is one already; give what makes it, as functools.partial(torch.optim.SGD, lr=0.01)."
+            )
         self.automatic_optimization = False
         self.learner = learner
         self.make_optimizer, self.schedule, self.clip = optimizer, schedule, clip
@@ -69,7 +74,19 @@ class BalancedModule(LightningModule):
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
+        if not isinstance(batch, Batch):
+            raise ConfigError(
+                f"The loaders must yield Batch, here a {type(batch).__name__}: give them a collate function that returns one."
+            )
         return batch.to(device)
+
+    def setup(self, stage: str) -> None:
+        precision = self.trainer.precision
+        if precision not in ("32-true", "bf16-mixed", "16-mixed"):
+            raise ConfigError(
+                f"precision={precision!r} converts batches, of which Lightning does not know: use '32-true' with learner and "
+                "batches of the type that you want, or 'bf16-mixed'."
+            )
 
     def on_train_start(self) -> None:
         trainer = self.trainer

@@ -28,7 +28,8 @@ class BalancedTrainer:
 
     Raises:
         ConfigError: when it is built, where the trainer would scale, average or accumulate gradients before a method
-            sees them (fp16, several devices, gradient accumulation), or the model is no `Balanced`.
+            sees them (fp16, several devices, gradient accumulation), or the model is no `Balanced`; later, where the
+            collator returns no `Batch`.
     """
 
     # What a `Trainer` has; the mixin stands before it.
@@ -63,7 +64,7 @@ class BalancedTrainer:
     ) -> Tensor:
         """The sum of the losses of the batch's last update, whose gradients are in ``p.grad``."""
         model.train()
-        learner, batch = self.model, inputs["batch"].to(self.args.device)
+        learner, batch = self.model, self._batch(inputs)
         train = self.callback_handler.train_dataloader
         epoch, number = divmod(self.state.global_step, len(train))
         validation = None if self.eval_dataset is None else _Opened(self.get_eval_dataloader)
@@ -77,6 +78,14 @@ class BalancedTrainer:
             self._backward(step)
             self._update()
         return self._backward(last)
+
+    def _batch(self, inputs: Mapping[str, Any]) -> Batch:
+        batch = inputs.get("batch")
+        if not isinstance(batch, Batch):
+            raise ConfigError(
+                f"The data collator must return {{'batch': Batch(...)}}; here it returns {', '.join(map(repr, inputs))}."
+            )
+        return batch.to(self.args.device)
 
     def _backward(self, step: Step) -> Tensor:
         learner = self.model
@@ -101,7 +110,7 @@ class BalancedTrainer:
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """The loss of the fused logits, these logits [B, C], and the targets [B]."""
-        learner, batch = self.model, inputs["batch"].to(self.args.device)
+        learner, batch = self.model, self._batch(inputs)
         fused = learner.predict(batch).fused
         loss = None if batch.target is None else learner.task.loss(fused, batch.target).mean()
         return (loss, None, None) if prediction_loss_only else (loss, fused, batch.target)
