@@ -385,8 +385,22 @@ def test_refusals_are_sentences() -> None:
         equimodal.diagnose(lambda x: x["a"].ravel(), pairs)
     with pytest.raises(ConfigError, match="choose absence='zero'"):
         equimodal.diagnose(lambda x: x["a"], pairs, absence="missing")
+    with pytest.raises(ConfigError, match="no absence 'nul'; known are mean, missing, permute"):
+        equimodal.diagnose(lambda x: x["a"], pairs, absence="nul")  # type: ignore[arg-type]
+    for answer, kind in (({"logits": 1}, "dict"), (([1.0], [2.0, 3.0]), "tuple")):
+        with pytest.raises(DataError, match=rf"here with a {kind}: give a function"):
+            equimodal.diagnose(lambda x, answer=answer: answer, pairs)
+    with pytest.raises(ConfigError, match="The input 'count' is a int and no array"):
+        equimodal.diagnose(lambda x: x["a"], [({**pairs[0][0], "count": 3}, pairs[0][1])])
     with pytest.raises(DataError, match="no sample"):
         equimodal.diagnose(model(1.0), [])
+    with pytest.raises(DataError, match="diagnosed on Batch.*here on a tuple"):
+        equimodal.diagnose(model(1.0), pairs)
+    one = sample((1.0,), 4, seed=0)
+    with pytest.raises(DataError, match=r"no input 'm2', but 'm1'.*present=\{'m2': torch.zeros\(4"):
+        equimodal.diagnose(model(1.0, 1.0), [one])
+    with pytest.raises(DataError, match="a target for every sample"):
+        equimodal.diagnose(model(1.0), [Batch(one.inputs)])
     with pytest.raises(DataError, match="This is not a diagnosis"):
         Diagnosis.from_dict({"modalities": ["a"]})
 

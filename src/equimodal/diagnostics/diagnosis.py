@@ -6,14 +6,14 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core import Balanced, Batch
 from ..data.dataset import Dataset
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, nearest
 from ..models import Multimodal
 from ..training.evaluate import batches
 from . import own, plain
@@ -59,7 +59,7 @@ def diagnose(
     Args:
         model: a learner or model of this library, or any function (also a module) of a dictionary from names to arrays
             that gives logits [B, C], or probabilities, which are seen to be such.
-        loader: test data: a data set, its batches, or pairs (inputs, target).
+        loader: test data: a data set, its batches, or for a function pairs (inputs, target).
         modalities: names of the function's inputs that count as modalities; or for each modality the names of its
             inputs, where it has several. A model of this library knows its own.
         train: training data; linear probes of the frozen features then say how much each modality could give.
@@ -78,6 +78,8 @@ def diagnose(
         raise ConfigError(
             "What features share beyond the label is learned: give training data (train=...)."
         )
+    if absence not in (None, *get_args(Absence)):
+        raise ConfigError(f"There is no absence {absence!r}; {nearest(absence, get_args(Absence))}")
     # Both are read more than once, and a loader that shuffles would give another order each time.
     loader = loader if isinstance(loader, Dataset) else list(loader)
     if alone and train is not None and not isinstance(train, Dataset):

@@ -39,12 +39,13 @@ def ask(
     mean input are one vector, and permuted features are those of permuted inputs.
 
     Raises:
-        DataError: there is no sample, or one has no target.
+        DataError: there is no sample, or one has no target; or what should be a batch is none, or lacks an input.
         ConfigError: a modality has no zero or mean input.
     """
     like = next(learner.parameters())
     found = Collector(plan, absence)
-    batches = data if absence == "missing" else list(data)
+    checked = (_checked(batch, learner.model.modalities) for batch in data)
+    batches = checked if absence == "missing" else list(checked)
     with evaluating(learner):
         blanks = _blanks(learner, batches, absence)
         encoded: Iterator[Features] = iter(())
@@ -54,14 +55,28 @@ def ask(
             known = [_encode(learner, place(b, like.device, like.dtype)) for b in batches]
             encoded, strange = iter(known), _strangers(learner, known, batches, seed)
         for batch in batches:
-            if batch.target is None:
-                raise DataError("A diagnosis needs a target for every sample.")
             placed = place(batch, like.device, like.dtype)
             features = next(encoded, None) or _encode(learner, placed)
             _ask(learner, placed, features, found, blanks, next(strange, {}))
     if not found.target:
         raise DataError("There is no sample to diagnose the model on.")
     return found.answers()
+
+
+def _checked(batch: Batch, modalities: Sequence[str]) -> Batch:
+    if not isinstance(batch, Batch):
+        raise DataError(
+            f"A model of this library is diagnosed on Batch(inputs, target), here on a {type(batch).__name__}."
+        )
+    if batch.target is None:
+        raise DataError("A diagnosis needs a target for every sample.")
+    for m in modalities:
+        if m not in batch.inputs:
+            raise DataError(
+                f"A batch has no input {m!r}, but {', '.join(map(repr, batch.inputs))}: where no sample has it, give zeros and "
+                f"say so, as in Batch(..., present={{{m!r}: torch.zeros({len(batch)})}})."
+            )
+    return batch
 
 
 def _encode(learner: Balanced, batch: Batch) -> Features:

@@ -38,7 +38,7 @@ def groups(modalities: Sequence[str] | Groups | None, first: Inputs) -> dict[str
     """The inputs of each modality; by default every input is one.
 
     Raises:
-        ConfigError: an input is not there.
+        ConfigError: an input is not there, or is no array.
     """
     given = list(first) if modalities is None else modalities
     named = given if isinstance(given, Mapping) else {m: (m,) for m in given}
@@ -49,6 +49,11 @@ def groups(modalities: Sequence[str] | Groups | None, first: Inputs) -> dict[str
                 raise ConfigError(
                     f"The modality {modality!r} is to be the input {key!r}, which the batches lack; they have "
                     f"{', '.join(map(repr, first))}."
+                )
+            if not isinstance(first[key], Tensor | np.ndarray | list | tuple):
+                raise ConfigError(
+                    f"The input {key!r} is a {type(first[key]).__name__} and no array: name those that are modalities, as in "
+                    "diagnose(model, loader, ('image', 'sound'))."
                 )
     return found
 
@@ -324,7 +329,13 @@ def _said(model: Callable[[dict[str, Any]], Any], inputs: dict[str, Any], count:
         where = next((p.device for p in model.parameters()), torch.device("cpu"))
         inputs = {k: v.to(where) if isinstance(v, Tensor) else v for k, v in inputs.items()}
     answer = model(inputs)
-    said = answer if isinstance(answer, Tensor) else torch.as_tensor(np.asarray(answer))
+    try:
+        said = answer if isinstance(answer, Tensor) else torch.as_tensor(np.asarray(answer))
+    except (TypeError, ValueError):  # a dictionary, a tuple of different things
+        raise DataError(
+            "The model must answer with logits or probabilities [samples, classes], here with a "
+            f"{type(answer).__name__}: give a function that picks them out, as lambda inputs: model(inputs).logits."
+        ) from None
     if said.ndim != 2 or len(said) != count:
         raise DataError(
             "The model must answer with logits or probabilities [samples, classes]; "
