@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 import equimodal
 from equimodal import Balanced, Batch, Multimodal, heads
 from equimodal.cli import main
+from equimodal.core.expression import build
 from equimodal.data import Arrays, load
 from equimodal.diagnostics import Absence, Bootstrap, Diagnosis, Interval, Potential
 from equimodal.diagnostics.form import tables
@@ -23,6 +25,7 @@ from equimodal.diagnostics.information import decompose, decomposition
 from equimodal.diagnostics.run import read_diagnosis
 from equimodal.diagnostics.verdict import case, reach
 from equimodal.errors import ConfigError, DataError
+from equimodal.methods import BY_NAME
 from equimodal.training.run import train
 from equimodal.training.settings import Settings
 
@@ -166,6 +169,16 @@ def test_a_lazy_modality_is_named_and_can_be_helped() -> None:
     assert "'m2' is lazy" in about(found) and "Balancing can help" in about(found)
     assert "The features of 'm2' hold more than its prediction uses" in about(found)
     assert found.verdict[0].evidence["behind"].positive
+
+
+def test_what_is_advised_without_an_index_needs_none() -> None:
+    batch = sample((0.6, 0.6), 1500, 3)
+    found = equimodal.diagnose(model(1.0, -0.05), [batch], train=[sample((0.6, 0.6), 1500, 4)])
+    (advised,) = re.findall(r'no sample index, "(.*?)"\)', about(found))
+    learner = Balanced(model(1.0, 1.0), build(advised, BY_NAME, "method"))
+    (step,) = learner.steps(batch, 0)
+    output = learner(step)
+    learner.backward(learner.losses(output, step), output, step)
 
 
 def test_a_weaker_modality_that_gives_all_it_has_is_not_called_lazy() -> None:

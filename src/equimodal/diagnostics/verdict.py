@@ -164,7 +164,8 @@ def _can_help(found: Diagnosis, m: str, held: Potential) -> Sentence:
             assert adds is not None
             said = (
                 f"Balancing can help: the features {whose} add {_points(adds)} to those of the other modalities. "
-                "Try 'ibml()' (where the data have no sample index, 'bio()'), and beside it 'uniform()', which is often as good."
+                "Try 'ibml()' (where the data have no sample index, \"bio(scores='current')\"), and beside it 'uniform()', which is "
+                "often as good."
             )
         case "cannot":
             assert adds is not None
