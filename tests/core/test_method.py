@@ -257,6 +257,24 @@ def test_ones_own_methods_are_said_by_their_module() -> None:
     assert Writing().expression() == f"{__name__}:Writing()"
 
 
+def test_an_option_under_another_name_is_refused() -> None:
+    class Renamed(Method):
+        def __init__(self, strength: float = 1.0) -> None:
+            super().__init__()
+            self.alpha = strength
+
+    with pytest.raises(
+        ConfigError, match=r"Renamed must keep its option 'strength'.*self\.strength"
+    ):
+        Renamed(2.0).expression()
+
+
+@pytest.mark.parametrize("other", ["tcm()", methods.TCM, 2])
+def test_what_is_no_method_is_not_added(other: object) -> None:
+    with pytest.raises(TypeError, match=r"unsupported operand type\(s\) for \+"):
+        Writing() + other  # type: ignore[operator]
+
+
 @pytest.mark.parametrize("name", methods.BY_NAME)
 def test_exported_names_are_those_of_expressions(name: str) -> None:
     assert expression_name(methods.BY_NAME[name]) == name

@@ -100,6 +100,8 @@ class Method(nn.Module):
     # Composition.
 
     def __add__(self, other: Method) -> Method:
+        if not isinstance(other, Method):
+            return NotImplemented
         if type(other) is Method:
             return self
         return other if type(self) is Method else Chain(self, other)
@@ -125,15 +127,28 @@ class Method(nn.Module):
         return (self,)
 
     def expression(self) -> str:
-        """The text that builds this method, with the options that differ from their defaults."""
+        """The text that builds this method, with the options that differ from their defaults.
+
+        Raises:
+            ConfigError: an option is not kept as an attribute of its name.
+        """
         cls = type(self)
         name = expression_name(cls)
         options = [
-            f"{option}={getattr(self, option)!r}"
+            f"{option}={self._kept(option)!r}"
             for option, parameter in inspect.signature(cls).parameters.items()
-            if getattr(self, option) != parameter.default
+            if self._kept(option) != parameter.default
         ]
         return f"{name}({', '.join(options)})"
+
+    def _kept(self, option: str) -> Any:
+        try:
+            return getattr(self, option)
+        except AttributeError:
+            raise ConfigError(
+                f"{type(self).__name__} must keep its option {option!r} as an attribute of the same name, "
+                f"self.{option} = {option}: what a run was trained with is written down from it."
+            ) from None
 
 
 def expression_name(cls: type) -> str:
