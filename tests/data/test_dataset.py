@@ -113,6 +113,16 @@ def test_modalities_are_numbers() -> None:
         Arrays({"a": [["x"], ["y"]]}, [0, 1], ["x", "y"])  # type: ignore[dict-item]
 
 
+def test_tables_of_pandas_are_read_by_position() -> None:
+    pandas = pytest.importorskip("pandas")
+    values = np.arange(24.0).reshape(12, 2)
+    order = [(5 * i) % 12 for i in range(12)]  # a table that was shuffled keeps its old numbers
+    table = pandas.DataFrame(values, columns=["u", "v"], index=order)
+    found = Arrays({"a": table}, pandas.Series([0, 1] * 6, index=order), ["x", "y"])
+    assert np.array_equal(found.inputs["a"].numpy(), values)
+    assert found.targets.tolist() == [0, 1] * 6
+
+
 def test_a_transform_is_a_function_of_epoch_and_index() -> None:
     def noisy(value: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         return value + rng.random()

@@ -71,6 +71,12 @@ def test_parts_must_agree() -> None:
         Splits("toy", data(), data().only(["left"]), data())
 
 
+def test_a_data_set_of_another_kind_is_refused() -> None:
+    whole, raw = data(), [({"a": 1.0}, 0)]
+    with pytest.raises(DataError, match=r"pets: val is a list; give equimodal\.data\.Wrapped"):
+        Splits("pets", whole, raw, whole)  # type: ignore[arg-type]
+
+
 def test_modalities_can_be_chosen_and_a_wrong_name_gets_the_nearest() -> None:
     splits = Splits("toy", data(), data(), data(), encoders={"left": "mlp()", "right": "gru()"})
     right = splits.only(["right"])

@@ -92,7 +92,8 @@ def test_pictures_and_recordings_of_hugging_face() -> None:
 @pytest.mark.parametrize(
     ("row", "options", "expected"),
     [
-        ({"x": [1.0]}, {}, "Sample 0 has no 'label'"),
+        ({"x": [1.0]}, {}, "Sample 0 has no 'label'; known are x.$"),
+        ({"label": 1}, {}, "Sample 0 has no 'x'; known are label. Of a modality .* is None"),
         ({"x": "word", "label": 0}, {}, "Sample 0: x is no array of numbers"),
         ({"x": [float("nan")], "label": 0}, {}, "Sample 0: x has a value that is not finite"),
         ({"x": [1.0], "label": 2}, {"classes": ["a", "b"]}, "Sample 0 has the class 2"),

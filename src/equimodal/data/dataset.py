@@ -268,9 +268,15 @@ class Arrays(Dataset):
         return digest.hexdigest()
 
 
+def _as_tensor(values: ArrayLike | Tensor) -> Tensor:
+    """Also of a table of pandas, which PyTorch does not know; a copy, since such tables are not to be written into."""
+    known = isinstance(values, Tensor | np.ndarray | list | tuple)
+    return torch.as_tensor(values if known else np.array(values))
+
+
 def _tensor(values: ArrayLike | Tensor, name: str) -> Tensor:
     try:
-        return torch.as_tensor(values)
+        return _as_tensor(values)
     except (TypeError, ValueError) as error:  # texts, or rows of different lengths
         raise DataError(
             f"Modality {name!r} must be an array of numbers, [N, ...]: {str(error).splitlines()[0]}"
@@ -279,7 +285,7 @@ def _tensor(values: ArrayLike | Tensor, name: str) -> Tensor:
 
 def _class_ids(targets: ArrayLike | Tensor) -> Tensor:
     try:
-        given = torch.as_tensor(targets)
+        given = _as_tensor(targets)
     except (TypeError, ValueError):
         raise DataError(
             "The targets must be class ids, whole numbers from 0 on; of names give their positions in the classes, as "

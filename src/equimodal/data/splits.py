@@ -53,6 +53,11 @@ class Splits:
     learned: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for part, data in self.parts.items():
+            if not isinstance(data, Dataset):
+                raise DataError(
+                    f"{self.name}: {part} is a {type(data).__name__}; give equimodal.data.Wrapped(it, modalities), or Arrays."
+                )
         for part, data in (("val", self.val), ("test", self.test)):
             for what, here, there in (
                 ("classes", data.classes, self.train.classes),

@@ -90,8 +90,11 @@ class Wrapped(Dataset):
         if isinstance(row, Mapping):
             for name in (*self.names, self.target):
                 if name not in row:
+                    lacked = " Of a modality that it lacks the value is None." * (
+                        name in self.names
+                    )
                     raise DataError(
-                        f"Sample {index} has no {name!r}; {nearest(name, map(str, row))}"
+                        f"Sample {index} has no {name!r}; {nearest(name, map(str, row))}{lacked}"
                     )
             return row, row[self.target]
         *values, label = row
