@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -60,6 +61,15 @@ def test_the_loss_of_the_task_is_the_mean_of_the_fused_prediction() -> None:
     ]
     assert set(losses) == {"task"}
     assert losses["task"].item() == pytest.approx(sum(by_hand) / len(by_hand), abs=1e-12)
+
+
+@pytest.mark.parametrize("change", [Tensor.int, Tensor.float, lambda target: target[:, None]])
+def test_targets_that_are_no_class_ids_are_refused(change: Callable[[Tensor], Tensor]) -> None:
+    batch = batches_of(2)[0]
+    learner = Balanced(model_of(2), Uniform())
+    (step,) = learner.steps(Batch(batch.inputs, change(batch.target)), 0)
+    with pytest.raises(DataError, match=r"class ids \[B\] of type int64; here torch\..* of shape"):
+        learner.losses(learner(step), step)
 
 
 class Smoothed(Classification):

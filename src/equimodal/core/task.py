@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import DataError
+
 if TYPE_CHECKING:
     from .output import Losses, Output
     from .step import Step
@@ -45,14 +47,19 @@ class Classification(Task):
 
     Both are computed in float32 at least: a bfloat16 has three digits. For label smoothing, class weights and the like
     override `loss`.
+
+    Raises:
+        DataError: a target is not [B] class ids of type int64.
     """
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        _refuse_no_ids(target)
         return F.cross_entropy(_wide(prediction), target, reduction="none")
 
     def mean_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         if type(self).loss is not Classification.loss:  # a subclass with a loss of its own
             return super().mean_loss(prediction, target)
+        _refuse_no_ids(target)
         return F.cross_entropy(_wide(prediction), target)
 
     def confidence(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -60,6 +67,14 @@ class Classification(Task):
 
     def correct(self, prediction: Tensor, target: Tensor) -> Tensor:
         return prediction.argmax(1) == target
+
+
+def _refuse_no_ids(target: Tensor) -> None:
+    if target.dtype != torch.long or target.ndim != 1:
+        raise DataError(
+            f"Targets must be class ids [B] of type int64; here {target.dtype} of shape {list(target.shape)}: "
+            "of other whole numbers give target.long()."
+        )
 
 
 def _wide(values: Tensor) -> Tensor:
