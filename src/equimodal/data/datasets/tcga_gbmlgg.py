@@ -145,7 +145,11 @@ def tables(folder: Path) -> tuple[Table, Table, Table]:
     Raises:
         DataError: a table is missing or has no column ``TCGA ID``.
     """
-    return _table(_genes(folder)), _table(folder / "grade_data.csv"), _table(folder / "pnas_splits.csv")
+    return (
+        _table(_genes(folder)),
+        _table(folder / "grade_data.csv"),
+        _table(folder / "pnas_splits.csv"),
+    )
 
 
 def _genes(folder: Path) -> Path:
