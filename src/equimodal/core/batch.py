@@ -223,7 +223,8 @@ def _refuse_other_kind(value: object, name: str) -> None:
         return
     what = "a tensor without axes" if isinstance(values, Tensor) else f"a {type(values).__name__}"
     raise DataError(
-        f"A batch is made of tensors [B, ...]; its {name} is {what}: torch.as_tensor makes one of an array or a list."
+        f"A batch is made of tensors [B, ...]; its {name} is {what}: torch.as_tensor makes one of an array or a list, and "
+        "of ids with their mask Padded(ids, mask.sum(1))."
     )
 
 

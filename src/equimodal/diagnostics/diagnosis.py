@@ -79,7 +79,9 @@ def diagnose(
             "What features share beyond the label is learned: give training data (train=...)."
         )
     if absence not in (None, *get_args(Absence)):
-        raise ConfigError(f"There is no absence {absence!r}; {nearest(absence, get_args(Absence))}")
+        raise ConfigError(
+            f"There is no absence {absence!r}; {nearest(str(absence), get_args(Absence))}"
+        )
     # Both are read more than once, and a loader that shuffles would give another order each time.
     loader = loader if isinstance(loader, Dataset) else list(loader)
     if alone and train is not None and not isinstance(train, Dataset):
