@@ -57,6 +57,13 @@ def test_every_unreadable_file_is_listed_and_missing_rates_are_told(tmp_path: Pa
     assert str(broken[0]) in report.table()
 
 
+def test_depth_is_needed_by_those_who_use_it(tmp_path: Path) -> None:
+    (write_utd(tmp_path) / "depth_motion_maps.npz").unlink()
+    report = check("utd_mhad", tmp_path, modalities=("skeleton", "inertial"), cache="off")
+    assert report.ok and set(report.shapes) == {"skeleton", "inertial"}
+    assert "depth_motion_maps.npz does not exist" in check("utd_mhad", tmp_path).problem
+
+
 def test_a_set_that_can_be_read_but_not_loaded_says_why(tmp_path: Path) -> None:
     import numpy as np
 

@@ -1,6 +1,8 @@
 """Multiple Features: handwritten numerals as six feature vectors.
 
-Source: R. Duin, *Multiple Features*, UCI Machine Learning Repository, data set 72.
+Source: R. Duin, *Multiple Features*, UCI Machine Learning Repository, data set 72, with values and split of
+``handwritten_6views.mat`` in github.com/hanmenghan/TMC. `mfeat.npz` holds them as they are, for each view ``VIEW_tr`` [1600, D]
+and ``VIEW_te`` [400, D], and the digits ``y_tr`` and ``y_te``.
 """
 
 from __future__ import annotations
