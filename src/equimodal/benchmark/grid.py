@@ -247,7 +247,8 @@ def _part(value: object, what: str, setting: str) -> Part:
 
 
 def _checked(settings: dict[str, Any], what: str) -> dict[str, Any]:
-    if "seed" in settings:
-        raise ConfigError(f"'{what}' cannot set the seed: say 'seeds'.")
+    for name, where in (("seed", "seeds"), ("method", "methods"), ("data", "data")):
+        if name in settings and what != where:
+            raise ConfigError(f"'{what}' cannot set the {name}: say '{where}'.")
     Settings(**{"data": "", **settings})  # refuses unknown names and impossible values
     return settings

@@ -60,7 +60,7 @@ def bench(
 
     Every run lies in the folder of the bench under the hash of its settings and data: what is finished is never run
     again, what was stopped goes on from its checkpoint, and what failed is recorded and stops nothing else. The same
-    command again goes on. All options of `equimodal train` are taken too and hold for every run.
+    command again goes on. All options of `equimodal train` but --method and --seed are taken too and hold for every run.
 
     Args:
         file: bench file (TOML) with methods, data, models, seeds, settings, ...
