@@ -55,7 +55,10 @@ def test_what_does_not_fit_is_refused(change: dict[str, object], message: str) -
         ({"inputs": torch.zeros(4, 2)}, "names its inputs.* here they are a Tensor"),
         ({"inputs": {"a": np.zeros((4, 2))}}, "its input 'a' is a ndarray"),
         ({"inputs": {"a": torch.tensor(1.0)}}, "its input 'a' is a tensor without axes"),
-        ({"inputs": {"a": {"ids": torch.ones(4)}}}, "is a dict: .* of ids with their mask Padded"),
+        (
+            {"inputs": {"a": {"ids": torch.ones(4)}}},
+            "is a dict: of token ids and their mask make Padded",
+        ),
         ({"target": [0, 1, 2, 0]}, "its target is a list: torch.as_tensor makes one"),
         ({"present": {"a": [True] * 4}}, r"its present\['a'\] is a list"),
     ],

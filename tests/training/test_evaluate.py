@@ -94,6 +94,8 @@ def test_no_sample_and_no_target_are_refused() -> None:
     batch = small.splits().test.fetch(range(24))
     with pytest.raises(DataError, match="no sample"):
         evaluate(small.model(), [])
+    with pytest.raises(DataError, match="is given Batch.*here a tuple"):
+        evaluate(small.model(), [(batch.inputs, batch.target)])  # type: ignore[list-item]
     with pytest.raises(DataError, match="needs a target"):
         evaluate(small.model(), [Batch(batch.inputs)])
 

@@ -222,10 +222,10 @@ def _refuse_other_kind(value: object, name: str) -> None:
     if isinstance(values, Tensor) and values.ndim:
         return
     what = "a tensor without axes" if isinstance(values, Tensor) else f"a {type(values).__name__}"
-    raise DataError(
-        f"A batch is made of tensors [B, ...]; its {name} is {what}: torch.as_tensor makes one of an array or a list, and "
-        "of ids with their mask Padded(ids, mask.sum(1))."
-    )
+    right = "torch.as_tensor makes one of an array or a list."
+    if isinstance(values, Mapping):
+        right = "of token ids and their mask make Padded(ids, mask.sum(1))."
+    raise DataError(f"A batch is made of tensors [B, ...]; its {name} is {what}: {right}")
 
 
 def _maybe(parts: Sequence[Tensor | None]) -> Tensor | None:

@@ -146,7 +146,7 @@ def collect(learner: Balanced, data: Iterable[Batch]) -> Predictions:
     """The predictions on all batches, one after another; the device is asked once, at the end.
 
     Raises:
-        DataError: there is no sample, or one has no target.
+        DataError: there is no sample, or one has no target; or what should be a batch is none.
     """
     like = next(learner.parameters())
     modalities = learner.model.modalities
@@ -155,6 +155,10 @@ def collect(learner: Balanced, data: Iterable[Batch]) -> Predictions:
     present: dict[str, list[Tensor]] = {m: [] for m in modalities}
     seen = 0
     for batch in data:
+        if not isinstance(batch, Batch):
+            raise DataError(
+                f"Evaluation is given Batch(inputs, target), here a {type(batch).__name__}."
+            )
         if batch.target is None:
             raise DataError("Evaluation needs a target for every sample.")
         target.append(batch.target)
