@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equimodal import Balanced
-from equimodal.core import Batch, Classification, Output, evaluating
+from equimodal.core import Batch, Classification, Output, Task, evaluating
 from equimodal.errors import ConfigError, DataError
 from equimodal.methods import Uniform
 from fixtures.plain import FIRST, TARGET, batches_of, model_of, step_of, tensor, worked_example
@@ -92,6 +92,31 @@ def test_a_loss_of_ones_own_is_what_training_minimises(missing: bool) -> None:
     for m, logits in output.unimodal.items():
         wanted = smooth(logits[there[m]], batch.target[there[m]])
         torch.testing.assert_close(losses[f"uniform/{m}"], wanted)
+
+
+class Labels(Task):
+    """Several labels for each sample, [B, C] of zeros and ones."""
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(prediction, target, reduction="none").mean(1)
+
+    def confidence(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return (1 - (prediction.sigmoid() - target).abs()).mean(1)
+
+    def correct(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return ((prediction > 0) == target.bool()).all(1)
+
+
+def test_targets_may_have_an_entry_for_each_class() -> None:
+    batch, task = batches_of(2)[0], Labels()
+    target = F.one_hot(batch.target, 3).double()
+    learner = Balanced(model_of(2), task=task)
+    (step,) = learner.steps(Batch(batch.inputs, target), 0)
+    output = learner(step)
+    found = step.verdicts(output)
+    for i, logits in enumerate(output.unimodal.values()):
+        assert torch.equal(found.confidence[i], task.confidence(logits, target))
+        assert torch.equal(found.correct[i], task.correct(logits, target))
 
 
 class Averaged(Classification):

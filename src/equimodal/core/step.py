@@ -181,10 +181,13 @@ class Step:
     @torch.no_grad()
     def _verdicts(self, output: Output) -> Verdicts:
         # All modalities at once: a step has many small tensors, and each operation on one costs the same.
-        count, target = len(output.unimodal), self.target
-        stacked, target = torch.cat(list(output.unimodal.values())), target.expand(count, -1)
-        confidence = self.task.confidence(stacked, target.flatten()).view(count, -1)
-        return Verdicts(confidence, self.task.correct(stacked, target.flatten()).view(count, -1))
+        count = len(output.unimodal)
+        stacked, target = (
+            torch.cat(list(output.unimodal.values())),
+            torch.cat([self.target] * count),
+        )
+        confidence = self.task.confidence(stacked, target).view(count, -1)
+        return Verdicts(confidence, self.task.correct(stacked, target).view(count, -1))
 
     def _share(self) -> float:
         return len(self.batch) / max(self.counts.get("", len(self.batch)), 1)

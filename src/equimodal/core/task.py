@@ -23,7 +23,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """[B]: the loss of each sample; `prediction` is [B, C]."""
+        """[B]: the loss of each sample; `prediction` is [B, C], `target` whatever the task has for B samples."""
 
     def mean_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """[]: the mean of `loss`, where there is a way to it in fewer operations."""
