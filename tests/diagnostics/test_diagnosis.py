@@ -371,6 +371,10 @@ def test_few_samples_and_no_skill_are_no_verdict() -> None:
     assert [s.text for s in few.verdict] == [
         "20 test samples are too few for a verdict: give at least 30."
     ]
+    whole = sample((0.8, 0.4), 200, 8)
+    alike = whole.select(whole.target.eq(1).nonzero().squeeze(1).tolist())
+    one_class = equimodal.diagnose(model(1.0, 1.0), [alike])
+    assert about(one_class).startswith("All test samples are of one class, so that no verdict")
     blind = equimodal.diagnose(model(1.0, 1.0), [sample((0.0, 0.0), 200, 8)])
     assert "not shown to do better than always naming the most frequent class" in about(blind)
 

@@ -34,6 +34,9 @@ def verdict(found: Diagnosis) -> tuple[Sentence, ...]:
                 f"{found.samples} test samples are too few for a verdict: give at least {FEWEST}.",
             ),
         )
+    if found.chance == 1:
+        said = "All test samples are of one class, so that no verdict can be had: give some of every class."
+        return (Sentence("balance", said),)
     weak = behind(found)
     if weak:
         return tuple(sentence for w in weak for sentence in _about(found, w))
