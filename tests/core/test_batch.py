@@ -68,6 +68,30 @@ def test_what_is_no_tensor_is_refused(parts: dict[str, object], message: str) ->
         Batch(**{"inputs": batch().inputs, **parts})
 
 
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"index": torch.arange(4).int()}, r"an index is of type int64; here it is torch\.int32"),
+        ({"index": torch.arange(4)[:, None]}, r"index has one entry for each sample.*\[4, 1\]"),
+        ({"present": {"a": torch.ones(4, 1)}}, r"present\['a'\] has one entry for each sample"),
+    ],
+)
+def test_what_has_another_form_is_refused(parts: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Batch(**{"inputs": batch().inputs, **parts})
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [torch.tensor([1, 2]), torch.tensor([0, 1, 2]), torch.tensor([1, 2, 4]), torch.ones(3, 3),
+     torch.ones(3)],
+)  # fmt: skip
+def test_lengths_that_cannot_be_are_refused(lengths: torch.Tensor) -> None:
+    with pytest.raises(DataError, match="lengths of input 'a' must be 3 whole numbers from 1 to 3"):
+        Batch({"a": Padded(torch.zeros(3, 3, 2), lengths)})
+    assert len(Batch({"a": Padded(torch.zeros(0, 3, 2), torch.zeros(0, dtype=torch.long))})) == 0
+
+
 def test_select_keeps_samples_together() -> None:
     whole = batch(present={"b": torch.tensor([1, 0, 0, 1])})
     some = whole.select([3, 1])

@@ -67,6 +67,14 @@ class Batch:
     def __post_init__(self) -> None:
         if self.rows is not None:  # moved or changed from a batch that was checked already
             return
+        self._check()
+        present = {name: mask.bool() for name, mask in self.present.items() if not bool(mask.all())}
+        object.__setattr__(self, "present", present)
+        object.__setattr__(
+            self, "rows", {name: mask.nonzero().squeeze(1) for name, mask in present.items()}
+        )
+
+    def _check(self) -> None:
         if not isinstance(self.inputs, Mapping):
             raise DataError(
                 "A batch names its inputs, as in Batch({'image': images, 'sound': sounds}, target); "
@@ -74,13 +82,12 @@ class Batch:
             )
         if not self.inputs:
             raise DataError("A batch needs the input of at least one modality; it has none.")
-        parts = {f"input {name!r}": value for name, value in self.inputs.items()}
-        parts |= {f"present[{name!r}]": value for name, value in self.present.items()}
-        parts |= {
-            name: value
-            for name, value in (("target", self.target), ("index", self.index))
-            if value is not None
-        }
+        inputs = {f"input {name!r}": value for name, value in self.inputs.items()}
+        flat = {f"present[{name!r}]": mask for name, mask in self.present.items()}
+        target = {} if self.target is None else {"target": self.target}
+        if self.index is not None:
+            flat["index"] = self.index
+        parts = {**inputs, **flat, **target}
         for name, value in parts.items():
             _refuse_other_kind(value, name)
         sizes = {name: _size(value) for name, value in parts.items()}
@@ -89,15 +96,19 @@ class Batch:
             raise DataError(
                 f"A batch needs the same number of samples everywhere; here it has {sizes}."
             )
+        for name, value in flat.items():
+            if value.ndim != 1 or (name == "index" and value.dtype != torch.long):
+                raise DataError(
+                    f"A batch's {name} has one entry for each sample, [B], and an index is of type int64; here it is "
+                    f"{value.dtype} of shape {list(value.shape)}."
+                )
+        for name, sequences in inputs.items():
+            if isinstance(sequences, Padded):
+                _refuse_other_lengths(sequences, name)
         if unknown := sorted(set(self.present) - set(self.inputs)):
             raise DataError(
                 f"A batch says who is present for {unknown}, which are not among its inputs {sorted(self.inputs)}."
             )
-        present = {name: mask.bool() for name, mask in self.present.items() if not bool(mask.all())}
-        object.__setattr__(self, "present", present)
-        object.__setattr__(
-            self, "rows", {name: mask.nonzero().squeeze(1) for name, mask in present.items()}
-        )
 
     def __len__(self) -> int:
         return _size(next(iter(self.inputs.values())))
@@ -226,6 +237,21 @@ def _refuse_other_kind(value: object, name: str) -> None:
     if isinstance(values, Mapping):
         right = "of token ids and their mask make Padded(ids, mask.sum(1))."
     raise DataError(f"A batch is made of tensors [B, ...]; its {name} is {what}: {right}")
+
+
+def _refuse_other_lengths(sequences: Padded, name: str) -> None:
+    values, lengths = sequences.values, sequences.lengths
+    steps = values.shape[1] if values.ndim > 1 else 0
+    fit = lengths.shape == values.shape[:1] and not lengths.is_floating_point()
+    if fit and (
+        not len(lengths) or lengths.device.type != "cpu"
+    ):  # another device would have to be waited for
+        return
+    if not fit or not 1 <= int(lengths.min()) <= int(lengths.max()) <= steps:
+        raise DataError(
+            f"The lengths of {name} must be {values.shape[0]} whole numbers from 1 to {steps}, its number of steps; an "
+            "empty sequence is a missing one (present)."
+        )
 
 
 def _maybe(parts: Sequence[Tensor | None]) -> Tensor | None:
