@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from equimodal import Batch
+from equimodal import Balanced, Batch, Multimodal, heads
 from equimodal.core import Epoch, Method
+from equimodal.data import Arrays, Loader
 from equimodal.errors import ConfigError
 from equimodal.testing import Training, World, maker
 
@@ -288,6 +289,23 @@ def test_lightning_clips_schedules_and_logs(tmp_path: Path) -> None:
     mask = whole.mask("mod1")
     right = (said.unimodal["mod1"].argmax(1) == whole.target)[mask].double().mean()
     assert float(logged["val/accuracy/mod1"]) == pytest.approx(float(right), abs=1e-6)
+
+
+def test_lightning_shuffles_the_librarys_loader_anew_in_each_epoch(tmp_path: Path) -> None:
+    pl = pytest.importorskip("lightning.pytorch", reason="the extra 'lightning' is not installed")
+    from equimodal.integrations.lightning import BalancedModule
+
+    class Seeing(BalancedModule):
+        def training_step(self, batch: Batch, batch_idx: int) -> None:
+            seen.append(batch.index.tolist())
+            super().training_step(batch, batch_idx)
+
+    seen: list[list[int]] = []
+    data = Arrays({"a": torch.randn(6, 2)}, [0, 1] * 3, ["x", "y"])
+    model = Multimodal({"a": torch.nn.Linear(2, 2)}, heads.Linear({"a": 2}, 2))
+    trainer = pl.Trainer(max_epochs=3, **LIGHTNING, default_root_dir=tmp_path)
+    trainer.fit(Seeing(Balanced(model), SGD), Loader(data, 6, seed=1))
+    assert seen == [Loader(data, 6, seed=1).order(epoch).tolist() for epoch in range(3)]
 
 
 def test_lightning_predicts(tmp_path: Path) -> None:

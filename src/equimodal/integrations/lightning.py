@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch import Tensor
 
 from ..core import Balanced, Batch, Output
+from ..data.loader import Loader
 from ..errors import ConfigError
 
 __all__ = ["BalancedModule"]
@@ -106,9 +107,13 @@ class BalancedModule(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         optimizer, epoch = self._optimizer(), self.current_epoch
+        loaders = _flat(self.trainer.train_dataloader)
+        for loader in loaders:
+            if isinstance(loader, Loader):  # Lightning tells the epoch to samplers of PyTorch only
+                loader.set_epoch(epoch)
         self.learner.begin_epoch(
             epoch,
-            _Moved(_flat(self.trainer.train_dataloader), self.device),
+            _Moved(loaders, self.device),
             _Moved(_flat(self.trainer.val_dataloaders), self.device),
             optimizer,
         )
