@@ -50,10 +50,12 @@ def same(a: Run, b: Run) -> bool:
     return tensors and timeless[0] == timeless[1] and lines[0] == lines[1]
 
 
-def test_it_is_the_plain_loop() -> None:
-    """Against PyTorch's own: SGD, decay, order of the data, cross-entropy."""
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_it_is_the_plain_loop(smoothing: float) -> None:
+    """Against PyTorch's own: SGD, decay, order of the data, cross-entropy or a loss of one's own."""
     data, model, plain = small.splits(), small.model(dropout=0.3), small.model(dropout=0.3)
-    fit(model, data, "joint()", select="last", schedule="step", seed=3, precision="64", **OPTIONS)
+    options = {**OPTIONS, "select": "last", "schedule": "step", "seed": 3, "precision": "64"}
+    fit(model, data, "joint()", task=small.Smoothed(smoothing) if smoothing else None, **options)
     plain.double()
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     loader = Loader(data.train, 8, seed=3)
@@ -63,7 +65,7 @@ def test_it_is_the_plain_loop() -> None:
         for batch in loader.iterate(epoch):
             logits = plain.train()(batch).fused
             optimizer.zero_grad()
-            nn.functional.cross_entropy(logits, batch.target).backward()
+            nn.functional.cross_entropy(logits, batch.target, label_smoothing=smoothing).backward()
             optimizer.step()
     assert all(torch.equal(t, model.state_dict()[n]) for n, t in plain.state_dict().items())
 
@@ -360,6 +362,13 @@ def test_a_finished_run_may_be_resumed(tmp_path: Path) -> None:
         small.model(), small.splits(), "joint()", out=tmp_path / "run", resume=True, **OPTIONS
     )
     assert same(whole, again)
+
+
+def test_a_run_with_another_loss_is_not_resumed(tmp_path: Path) -> None:
+    options = {**OPTIONS, "out": tmp_path / "run"}
+    fit(small.model(), small.splits(), "joint()", task=small.Smoothed(0.2), **options)
+    with pytest.raises(CheckpointError, match=r"task='.*small:Smoothed', this one has None"):
+        fit(small.model(), small.splits(), "joint()", resume=True, **options)
 
 
 def test_metrics_that_are_lost_are_named(tmp_path: Path) -> None:

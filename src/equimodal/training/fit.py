@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..core import Method
+from ..core import Method, Task
 from ..core.expression import build
 from ..data.augmented import augmented
 from ..data.splits import Splits
@@ -39,6 +39,7 @@ def fit(
     overwrite: bool = False,
     progress: Progress | None = None,
     settings: Settings | None = None,
+    task: Task | None = None,
     **options: Any,
 ) -> Run:
     """Train a model in place and test it once, at the end.
@@ -52,6 +53,7 @@ def fit(
         overwrite: replace the run that is in `out`.
         progress: shown while training.
         settings: of the run; `options` go over them.
+        task: with a loss of one's own; single-label classification by default.
         options: any field of `equimodal.training.settings.Settings`, such as ``epochs=5``.
 
     Raises:
@@ -72,6 +74,7 @@ def fit(
         None if out is None else RunFolder(Path(out)),
         resume,
         overwrite,
+        task,
     )
     progress = progress or Silent()
     try:

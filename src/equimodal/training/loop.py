@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from .. import distributed
-from ..core import Balanced, Method
+from ..core import Balanced, Method, Task
+from ..core.method import expression_name
 from ..data.augmented import augmented
 from ..data.dropout import ModalityDropout
 from ..data.loader import Loader
@@ -56,6 +57,7 @@ class Job:
     folder: RunFolder | None
     resume: bool
     overwrite: bool
+    task: Task | None = None
 
     def learner(self) -> Balanced:
         return Balanced(
@@ -64,6 +66,7 @@ class Job:
             samples=len(self.data.train),
             epochs=self.settings.epochs,
             seed=self.settings.seed,
+            task=self.task,
         )
 
 
@@ -361,7 +364,8 @@ class Training:
 
     def _identity(self) -> dict[str, Any]:
         values: dict[str, Any] = json.loads(self.settings.model_dump_json())
-        return {name: value for name, value in values.items() if name not in NEUTRAL}
+        task = None if self.job.task is None else expression_name(type(self.job.task))
+        return {name: v for name, v in values.items() if name not in NEUTRAL} | {"task": task}
 
     def _restore(self) -> None:
         if self.folder is None or not self.job.resume:
