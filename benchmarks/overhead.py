@@ -9,6 +9,9 @@ same round with its 95% bootstrap interval, the median in milliseconds, and the 
 is that of a process of its own per row (``--memory``), because a process never gives its peak back. Ctrl-C ends the
 measurement and prints what there is.
 
+With ``--own`` there is a second plain loop: a classifier for each modality, and a backward for its loss beside that of the
+joint one. It is the least that a method can cost which compares the gradients of all losses.
+
 A method that is made for a head of its own has it, as in `equimodal train`; the others and the plain loop have `linear()`.
 
 Models: `cnn`, two small CNNs on 28×28 (batch 64); `resnet18`, audio ResNet-18 (1×128×128) and visual ResNet-18
@@ -38,6 +41,7 @@ from equimodal.core.expression import build
 from equimodal.models import encoders
 
 SAMPLES, CLASSES = 512, 10
+PLAIN, OWN = "plain", "plain, a backward for each loss"
 WARM = 5  # epochs, of four or two batches, before anything is measured
 
 
@@ -82,20 +86,25 @@ def _batches(shapes: dict[str, tuple[int, ...]], count: int, size: int) -> list[
     return batches
 
 
-def plain_step(make: Callable[[], tuple[Multimodal, list[Batch]]]) -> Callable[[int], None]:
-    """A loop that knows nothing of the library's driver."""
+def plain_step(
+    make: Callable[[], tuple[Multimodal, list[Batch]]], own: bool = False
+) -> Callable[[int], None]:
+    """A loop that knows nothing of the library's driver; with `own` losses each modality has one, and a backward for it."""
     torch.manual_seed(0)
     model, batches = make()
     names = list(model.encoders)
     linear = nn.Linear(sum(model.head.widths.values()), CLASSES)
-    network = nn.ModuleList([*model.encoders.values(), linear]).train()
+    classifiers = [nn.Linear(width, CLASSES) for width in model.head.widths.values() if own]
+    network = nn.ModuleList([*model.encoders.values(), linear, *classifiers]).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9)
 
     def step(i: int) -> None:
         batch = batches[i % len(batches)]
         features = [model.encoders[name](batch.inputs[name]) for name in names]
         loss = F.cross_entropy(linear(torch.cat(features, 1)), batch.target)
-        loss.backward()
+        loss.backward(retain_graph=own)
+        for classifier, feature in zip(classifiers, features, strict=False):  # none if not own
+            F.cross_entropy(classifier(feature), batch.target).backward(retain_graph=True)
         optimizer.step()
         optimizer.zero_grad()
 
@@ -174,15 +183,19 @@ def main() -> None:
     parser.add_argument(
         "--methods", nargs="+", default=["joint()", "bio() + tcm()", "infobridge()"]
     )
+    parser.add_argument(
+        "--own", action="store_true", help="a plain loop with a backward for each loss too"
+    )
     parser.add_argument("--memory", action="store_true", help="peak memory too, in MiB")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     make = MODELS[arguments.model]
     if arguments.peak:
+        plain = arguments.peak in (PLAIN, OWN)
         step = (
-            plain_step(make)
-            if arguments.peak == "plain"
+            plain_step(make, own=arguments.peak == OWN)
+            if plain
             else balanced_step(make, arguments.peak)[0]
         )
         for i in range(2):  # on top of the warm-up
@@ -190,15 +203,18 @@ def main() -> None:
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
     made = {e: balanced_step(make, e) for e in tqdm(arguments.methods, "warm-up")}
-    steps = {"plain": plain_step(make)} | {e: step for e, (step, _) in made.items()}
+    by_hand = {PLAIN: (plain_step(make), 1)}  # and the backward passes per batch
+    if arguments.own:
+        by_hand[OWN] = (plain_step(make, own=True), 3)
+    steps = {name: step for name, (step, _) in [*by_hand.items(), *made.items()]}
     times = interleaved(steps, arguments.steps)
-    taken = len(times["plain"])
+    taken = len(times[PLAIN])
     print(f"{arguments.model}, {taken} steps, one thread, PyTorch {torch.__version__}")
     print("| method | ratio to plain [95%] | median ms | backwards per batch | peak MiB |")
     print("|---|---|---|---|---|")
     for name, values in times.items():
-        middle, low, high = ratio(values, times["plain"])
-        passes = made[name][1]() / (taken + 5) if name in made else 1
+        middle, low, high = ratio(values, times[PLAIN])
+        passes = made[name][1]() / (taken + 5) if name in made else by_hand[name][1]
         memory = f"{peak_memory(arguments.model, name):.0f}" if arguments.memory else "–"
         print(
             f"| {name} | {middle:.3f} [{low:.3f}, {high:.3f}] | {1000 * np.median(values):.2f} "

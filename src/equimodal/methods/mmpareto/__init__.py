@@ -96,19 +96,14 @@ class MMPareto(Method):
         return added(losses, own)
 
     def gradients(self, grads: Gradients, output: Output, step: Step) -> Gradients:
-        like = {name: grad for row in grads.rows.values() for name, grad in row.items()}
         combined: dict[str, Tensor] = {}
         for m in output.modalities:
-            inside = grads.names_in(step.model.encoders[m])
-            names = [name for name in inside if name in like and name not in combined]
-            rows = [row for row in grads.rows.values() if any(name in row for name in names)]
+            inside = [n for n in grads.names_in(step.model.encoders[m]) if n not in combined]
+            held = [{n: row[n] for n in inside if n in row} for row in grads.rows.values()]
+            rows = [row for row in held if row]
             if rows:
-                vectors = [_vector(row, names, like) for row in rows]
-                weights = self._weights(_products(vectors), m, step)
-                sizes = [like[name].numel() for name in names]
-                parts = self._combined(vectors, weights, sizes)
-                for name, part in zip(names, parts, strict=True):
-                    combined[name] = part.reshape(like[name].shape).to(like[name].dtype)
+                gram, lengths = _products(rows)
+                combined.update(self._combined(rows, self._weights(gram, m, step), lengths))
         rest = {
             loss: {name: grad for name, grad in row.items() if name not in combined}
             for loss, row in grads.rows.items()
@@ -135,40 +130,73 @@ class MMPareto(Method):
         return count * weights
 
     def _combined(
-        self, vectors: Sequence[Tensor], weights: Tensor, sizes: list[int]
-    ) -> list[Tensor]:
-        """The gradient of each parameter of an encoder, as a vector."""
-        # One after another, because a matrix of all of them would be one more copy of the encoder's gradients.
-        pareto, plain = vectors[0] * weights[0], vectors[0]
-        for vector, weight in zip(vectors[1:], weights[1:].unbind(), strict=True):
-            pareto.addcmul_(vector, weight)
-            plain = plain + vector
-        whole = [sum(sizes)] if self.rescale == "encoder" else sizes
-        size = weights @ torch.stack([_norms(vector, whole) for vector in vectors])
-        factors = self.gamma * _restored(_norms(pareto, whole), _norms(plain, whole), size)
-        for part, factor in zip(pareto.split(whole), factors.unbind(), strict=True):
-            part.mul_(factor)
-        return list(pareto.split(sizes))
+        self, rows: Sequence[Mapping[str, Tensor]], weights: Tensor, lengths: Tensor
+    ) -> dict[str, Tensor]:
+        """The gradient of each parameter of an encoder.
+
+        Args:
+            rows: for each of n losses the gradients of those parameters that it reaches.
+            weights: [n].
+            lengths: [n, P], the norms of the rows' gradients, 0 where one is missing.
+        """
+        shared = weights.unbind()
+        combined: dict[str, Tensor] = {}
+        norms = []
+        for name in _names(rows):
+            parts = [
+                (weight, _exact(row[name]))
+                for weight, row in zip(shared, rows, strict=True)
+                if name in row
+            ]
+            (weight, plain), *others = parts
+            pareto = plain * weight
+            for weight, grad in others:
+                pareto.addcmul_(grad, weight)
+                plain = plain + grad
+            combined[name] = pareto
+            norms.append(torch.stack([pareto.norm(), plain.norm()]))
+        found, summed = torch.stack(norms, 1)
+        if self.rescale == "encoder":
+            found, summed, lengths = (
+                each.norm(dim=-1, keepdim=True) for each in (found, summed, lengths)
+            )
+        factors = self.gamma * _restored(found, summed, weights @ lengths)
+        for pareto, factor in zip(
+            combined.values(), factors.expand(len(combined)).unbind(), strict=True
+        ):
+            pareto.mul_(factor)
+        like = {name: grad.dtype for row in rows for name, grad in row.items()}
+        return {name: pareto.to(like[name]) for name, pareto in combined.items()}
 
 
-def _vector(row: Mapping[str, Tensor], names: Sequence[str], like: Mapping[str, Tensor]) -> Tensor:
-    """[P], in float32 at least."""
-    parts = [row[n].reshape(-1) if n in row else like[n].new_zeros(like[n].numel()) for n in names]
-    whole = torch.cat(parts)
-    return whole.to(torch.promote_types(whole.dtype, torch.float32))
+# Tensor by tensor: a vector of all of an encoder's gradients would have to be allocated anew for each of them in each
+# step, which takes longer than what is computed from it.
 
 
-def _products(vectors: Sequence[Tensor]) -> Tensor:
-    """[n, n]: the inner products of n vectors."""
-    n = len(vectors)
-    upper = {(i, k): vectors[i].dot(vectors[k]) for i in range(n) for k in range(i, n)}
-    both = [upper[min(i, k), max(i, k)] for i in range(n) for k in range(n)]
-    return torch.stack(both).view(n, n)
+def _names(rows: Sequence[Mapping[str, Tensor]]) -> list[str]:
+    """Of all parameters that any row reaches, each once."""
+    return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def _norms(vector: Tensor, sizes: list[int]) -> Tensor:
-    """The norm of each part."""
-    return torch.stack([part.norm() for part in vector.split(sizes)])
+def _exact(grad: Tensor) -> Tensor:
+    """In float32 at least."""
+    return grad.to(torch.promote_types(grad.dtype, torch.float32))
+
+
+def _products(rows: Sequence[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor]:
+    """[n, n]: the inner products of n rows; [n, P]: the norm of each of their gradients."""
+    n, names = len(rows), _names(rows)
+    flat = [{name: _exact(grad).reshape(-1) for name, grad in row.items()} for row in rows]
+    zero = next(iter(flat[0].values())).new_zeros(())
+
+    def by_name(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Tensor:
+        return torch.stack(
+            [one[k].dot(other[k]) if k in one and k in other else zero for k in names]
+        )
+
+    upper = {(i, k): by_name(flat[i], flat[k]) for i in range(n) for k in range(i, n)}
+    gram = torch.stack([upper[min(i, k), max(i, k)].sum() for i in range(n) for k in range(n)])
+    return gram.view(n, n), torch.stack([upper[i, i] for i in range(n)]).sqrt()
 
 
 def _restored(pareto: Tensor, plain: Tensor, size: Tensor) -> Tensor:
