@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from equimodal.training.evaluate import evaluate
 from equimodal.training.fit import Run, fit
 from equimodal.training.progress import Silent
 from fixtures import small
+from fixtures.disk import file_limit
 
 OPTIONS: dict[str, Any] = {"epochs": 3, "batch_size": 8, "lr": 0.1}
 DISTURBED = "uniform() + fixtures.small:Signalled()"
@@ -284,6 +284,7 @@ torch.set_num_threads(1)  # so that the process can be forked
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from fixtures import small
+from fixtures.disk import file_limit
 from equimodal.training.fit import fit
 
 def once(out, resume=False):
@@ -467,15 +468,8 @@ def test_the_method_s_factor_on_the_rate_is_named() -> None:
         fit(small.model(), small.splits(), "joint()", **{**OPTIONS, "lr": 1e20})
 
 
-@pytest.fixture
-def file_limit() -> Iterator[Callable[[int], None]]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_full_disk_keeps_the_last_checkpoint(
-    tmp_path: Path, disturb: Callable[[str], None], file_limit: Callable[[int], None]
+    tmp_path: Path, disturb: Callable[[str], None]
 ) -> None:
     def once(out: Path, resume: bool = False) -> Run:
         options = {**OPTIONS, "checkpoint_every": "2"}
@@ -486,10 +480,9 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     with pytest.raises(KeyboardInterrupt):
         once(tmp_path / "full")
     disturb("")
-    file_limit(4000)  # metrics fit, tensors do not
-    with pytest.raises(TrainingError, match="no room to write .*safetensors.*resume"):
+    full = pytest.raises(TrainingError, match="no room to write .*safetensors.*resume")
+    with full, file_limit(4000):  # metrics fit, tensors do not
         once(tmp_path / "full", resume=True)
-    file_limit(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
     assert position(tmp_path / "full") == 6
     assert same(whole, once(tmp_path / "full", resume=True))
 

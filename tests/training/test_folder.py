@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from equimodal.errors import ConfigError, TrainingError
 from equimodal.training.folder import RunFolder, write_atomic
 from equimodal.training.settings import HEADER
+from fixtures.disk import file_limit
 
 
 @pytest.fixture
@@ -20,14 +19,6 @@ def run(tmp_path: Path) -> RunFolder:
     folder.open(resume=False, overwrite=False)
     write_atomic(folder.config, HEADER + '\ndata = "x"\n')
     return folder
-
-
-@pytest.fixture
-def file_limit() -> Iterator[Callable[[int], None]]:
-    """Files may not grow beyond so many bytes: what a full disk does, with another number."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_run_offers_both_ways_out(run: RunFolder) -> None:
@@ -74,11 +65,11 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path, file_limit: Callable[[int], None]) -> None:
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     file = tmp_path / "state"
     write_atomic(file, b"old")
-    file_limit(1000)
-    with pytest.raises(TrainingError, match=r"no room to write .*state.*free some space"):
+    full = pytest.raises(TrainingError, match=r"no room to write .*state.*free some space")
+    with full, file_limit(1000):
         write_atomic(file, b"n" * 5000)
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
