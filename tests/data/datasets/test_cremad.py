@@ -114,6 +114,14 @@ def test_lists_that_are_wrong(tmp_path: Path) -> None:
         data.load("cremad", tmp_path)
 
 
+def test_a_folder_without_clips_is_said_to_have_none(tmp_path: Path) -> None:
+    """And not to lack a list, which would be the next thing to miss."""
+    write_lines(tmp_path / "CREMA-D/readme.txt", ["nothing yet"])
+    for split in ("ogm_ge", "actors"):
+        with pytest.raises(DataError, match=r"has no clips such as CREMA-D/VideoFlash/1001_IEO"):
+            data.load("cremad", tmp_path, split=split)
+
+
 def test_the_real_lists(shared_data: Path) -> None:
     folder = shared_data / "annotations" / "cremad"
     listed = cremad.listing(folder, "ogm_ge")

@@ -49,9 +49,9 @@ def clip_of(name: str) -> str | None:
 def listing(folder: Path, split: str) -> published.Listing:
     """The clips of the lists, or of the folder if the split is by actor."""
     tree = index(folder, clip_of)
-    listed = _by_actor(tree) if split == "actors" else _by_list(folder, split)
+    listed = _by_actor(tree) if split == "actors" else _by_list(folder, split, tree)
     if not listed:
-        raise DataError(f"{folder} has no clips such as VideoFlash/1001_IEO_NEU_XX.flv.")
+        raise _no_clips(folder)
     names = [clip for clip, _ in listed]
     return published.Listing(
         names,
@@ -62,10 +62,18 @@ def listing(folder: Path, split: str) -> published.Listing:
     )
 
 
-def _by_list(folder: Path, split: str) -> list[tuple[str, str]]:
+def _clips(tree: Tree) -> set[str]:
+    return {str(clip) for clip in (*tree.videos, *tree.sounds, *tree.frames)}
+
+
+def _no_clips(folder: Path) -> DataError:
+    return DataError(f"{folder} has no clips such as CREMA-D/VideoFlash/1001_IEO_NEU_XX.flv.")
+
+
+def _by_list(folder: Path, split: str, tree: Tree) -> list[tuple[str, str]]:
     found = []
     for part, name in LISTS[split].items():
-        path = _list(folder, name)
+        path = _list(folder, name, tree)
         for row in rows(path, 2, delimiter="," if split == "ogm_ge" else " "):
             clip, label = row[0].removesuffix(".flv"), row[1][:3].upper()
             match = CLIP.fullmatch(clip)
@@ -77,12 +85,14 @@ def _by_list(folder: Path, split: str) -> list[tuple[str, str]]:
     return found
 
 
-def _list(folder: Path, name: str) -> Path:
+def _list(folder: Path, name: str, tree: Tree) -> Path:
     """The list, which is not part of the release, wherever the user put it."""
     places = [folder / name, folder / "data" / name, folder.parent / name]
     for path in places:
         if path.is_file():
             return path
+    if not _clips(tree):  # another folder altogether
+        raise _no_clips(folder)
     raise DataError(
         f"{folder} has no {name}: CREMA-D has no split of its own; put the list of the OGM-GE (or MLA) repository there, "
         "or use split='actors', which needs none."
@@ -90,7 +100,7 @@ def _list(folder: Path, name: str) -> Path:
 
 
 def _by_actor(tree: Tree) -> list[tuple[str, str]]:
-    names = sorted(str(clip) for clip in {*tree.videos, *tree.sounds, *tree.frames})
+    names = sorted(_clips(tree))
     actors = sorted({name.split("_")[0] for name in names})
     order = np.random.default_rng(0).permutation(len(actors))
     held = {actors[i] for i in order[: max(1, round(len(actors) * HELD / 91))]}
