@@ -24,7 +24,16 @@ __all__ = ["bench"]
 INTERVALS = 500
 """With more rows than these the terminal's table does without bootstrap intervals; the report has them."""
 
-NOTHING_SAID = Options()
+
+@Parameter(name="*")
+class OfEveryRun(Options):
+    """The options of `equimodal train`; methods and seeds are those of the grid, which says so to who gives one here."""
+
+    method: Annotated[str, Parameter(show=False)] = ""
+    seed: Annotated[int, Parameter(show=False)] = 0
+
+
+NOTHING_SAID = OfEveryRun()
 Flag = Parameter(negative="")
 Many = Parameter(negative="", consume_multiple=True)
 FROM_FILE = "that of the file"
@@ -54,7 +63,7 @@ def bench(
     retry_failed: Annotated[bool, Flag] = False,
     status: Annotated[bool, Flag] = False,
     published: str | None = None,
-    options: Options = NOTHING_SAID,
+    options: OfEveryRun = NOTHING_SAID,
 ) -> None:
     """Compare methods on data sets over seeds, and say which differences are real.
 
