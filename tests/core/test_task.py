@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -70,6 +71,46 @@ def test_targets_that_are_no_class_ids_are_refused(change: Callable[[Tensor], Te
     (step,) = learner.steps(Batch(batch.inputs, change(batch.target)), 0)
     with pytest.raises(DataError, match=r"class ids \[B\] of type int64; here torch\..* of shape"):
         learner.losses(learner(step), step)
+
+
+WEIGHTS = (1.0, 3.0, 0.5)
+
+
+@pytest.mark.parametrize("weights", [(), WEIGHTS])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_weights_and_smoothing_are_those_of_their_definition(
+    weights: tuple[float, ...], smoothing: float
+) -> None:
+    logits = tensor([0.3, -1, 2], [1, 1.5, -0.5], [0, 0.2, 0.1], [-2, 0, 1])
+    target = torch.tensor([2, 0, 1, 1])
+    task, wanted = Classification(weights, smoothing), []
+    for row, y in zip(logits.tolist(), target.tolist(), strict=True):
+        log_sum = math.log(sum(math.exp(g) for g in row))
+        costs = [w * (log_sum - g) for w, g in zip(weights or (1.0,) * 3, row, strict=True)]
+        wanted.append((1 - smoothing) * costs[y] + smoothing * sum(costs) / 3)
+    torch.testing.assert_close(task.loss(logits, target), tensor(*wanted), atol=1e-12, rtol=0)
+    assert task.mean_loss(logits, target).item() == pytest.approx(sum(wanted) / 4, abs=1e-12)
+    assert task.mean_loss(logits.bfloat16(), target).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"class_weights": (1, -1, 1)}, "a list of numbers of at least 0"),
+        ({"class_weights": (1, math.inf, 1)}, "a list of numbers of at least 0"),
+        ({"class_weights": (1, math.nan, 1)}, "a list of numbers of at least 0"),
+        ({"class_weights": ("a", "b", "c")}, "a list of numbers of at least 0"),
+        ({"class_weights": 5}, "a list of numbers of at least 0"),
+        ({"label_smoothing": 1.0}, "at least 0 and below 1"),
+        ({"label_smoothing": -0.1}, "at least 0 and below 1"),
+        ({"class_weights": (1, 1)}, "has 2 class weights, and the model tells 3 classes apart"),
+    ],
+)
+def test_weights_and_smoothing_that_cannot_be_are_refused(
+    options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Balanced(model_of(2), task=Classification(**options))
 
 
 class Smoothed(Classification):

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from equimodal.core import Batch, Gradients, Method, Output, Step
+from equimodal.core import Batch, Classification, Gradients, Method, Output, Step
 from equimodal.errors import CheckpointError, ConfigError, EquimodalError
 from equimodal.training import evaluate
 from equimodal.training.fit import fit
@@ -73,6 +73,41 @@ def test_a_loaded_run_is_the_run(folder: Path) -> None:
     assert found.figures()["fused"] == pytest.approx(run.results["test"]["fused"], abs=1e-6)
     assert [line["epoch"] for line in run.history] == [0, 1]
     assert not run.learner.training
+
+
+def test_a_task_by_its_expression(tmp_path: Path) -> None:
+    """The run says it, trains by it, is loaded with it, and is not resumed without it."""
+    chosen = settings(task="classification(label_smoothing=0.3)", epochs=1)
+    run = train(chosen, tmp_path / "run")
+    assert Settings.from_toml(tmp_path / "run/config.toml").task == chosen.task
+    data, plain = load_data(chosen), train(chosen.changed(task=None), tmp_path / "plain")
+    same = fit(
+        make_model(run.settings, data), data, "uniform()", settings=run.settings,
+        task=Classification(label_smoothing=0.3),
+    )  # fmt: skip
+    fused = [r.results["test"]["fused"]["cross_entropy"] for r in (run, same, plain)]
+    assert fused[0] == fused[1] != fused[2]
+    loaded = evaluate.evaluate(load(tmp_path / "run").learner, data.test).figures()["fused"]
+    assert loaded == pytest.approx(run.results["test"]["fused"], abs=1e-6)
+    with pytest.raises(CheckpointError, match=r"task='classification\(label_smoothing=0.3\)'"):
+        train(run.settings.changed(task=None), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("clasification()", "There is no task 'clasification': did you mean 'classification'"),
+        ("classification(smoothing=0.1)", "no option 'smoothing'"),
+        ("classification(class_weights=(1, 2))", "2 class weights.* 8 classes apart"),
+        ("fixtures.small:Broken()", "'fixtures.small:Broken' is no task"),
+    ],
+)
+def test_a_task_that_cannot_be_is_refused_before_anything_is_written(
+    task: str, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(EquimodalError, match=words):
+        train(settings(task=task), tmp_path / "run")
+    assert not list(tmp_path.iterdir())
 
 
 def test_predictions(folder: Path) -> None:

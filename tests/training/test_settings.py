@@ -37,6 +37,7 @@ def test_every_default_is_written_out() -> None:
         "data_root",
         "modalities",
         "head",
+        "task",
         "clip",
         "patience",
         "val_fraction",

@@ -7,10 +7,11 @@ from .gradients import TOTAL, Gradients
 from .method import Chain, During, Method
 from .output import Losses, Output, added
 from .step import DataInfo, Epoch, Phase, Step, Verdicts
-from .task import Classification, Task
+from .task import TASKS, Classification, Task
 from .tokens import TokenEncoder
 
 __all__ = [
+    "TASKS",
     "TOTAL",
     "Balanced",
     "Batch",

@@ -241,11 +241,13 @@ class Balanced(nn.Module):
                 "equimodal.core.Classification with a loss of its own."
             )
         try:
-            return self.model.classes
+            classes = self.model.classes
         except AttributeError:
             raise ConfigError(
                 f"The model is a {type(self.model).__name__}; give Multimodal(encoders, head), not wrapped in anything."
             ) from None
+        self.task.check(classes)
+        return classes
 
     def _backward_rows(self, losses: Losses, backward: Callable[..., object]) -> None:
         names = list(losses)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import abc
+import functools
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError, counted
 
 if TYPE_CHECKING:
     from .output import Losses, Output
     from .step import Step
 
-__all__ = ["Classification", "Task"]
+__all__ = ["TASKS", "Classification", "Task"]
 
 
 class Task(abc.ABC):
@@ -37,6 +40,9 @@ class Task(abc.ABC):
     def correct(self, prediction: Tensor, target: Tensor) -> Tensor:
         """[B] booleans: which predictions are right."""
 
+    def check(self, classes: int) -> None:  # noqa: B027 (optional)
+        """Raise a `ConfigError` if there cannot be this task with so many classes."""
+
     def losses(self, output: Output, step: Step) -> Losses:
         """``{"task": the mean loss of the fused prediction}``."""
         return {"task": step.loss(output.fused)}
@@ -45,28 +51,77 @@ class Task(abc.ABC):
 class Classification(Task):
     """One label per sample: cross-entropy; the confidence is the probability of the true class.
 
-    Both are computed in float32 at least: a bfloat16 has three digits. For label smoothing, class weights and the like
-    override `loss`.
+    Both are computed in float32 at least: a bfloat16 has three digits. For another loss override `loss`.
+
+    Args:
+        class_weights: one per class, in their order, by which the loss of its samples is multiplied; none: all count alike.
+            The mean is over samples, as ever, and not over weights.
+        label_smoothing: in [0, 1), how much of the truth is spread over all classes (Szegedy et al. 2016).
 
     Raises:
+        ConfigError: weights that are not finite numbers of at least 0, or of another number than the classes; a smoothing
+            outside [0, 1).
         DataError: a target is not [B] class ids of type int64.
     """
 
+    class_weights: tuple[float, ...] = ()
+    label_smoothing: float = 0.0
+
+    def __init__(self, class_weights: Sequence[float] = (), label_smoothing: float = 0.0) -> None:
+        listed = isinstance(class_weights, Sequence)
+        if not listed or not all(
+            isinstance(w, int | float) and 0 <= w < math.inf for w in class_weights
+        ):
+            raise ConfigError(
+                f"classification(class_weights={class_weights!r}): give a list of numbers of at least 0, one per class."
+            )
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(
+                f"classification(label_smoothing={label_smoothing}) must be at least 0 and below 1."
+            )
+        self.class_weights = tuple(map(float, class_weights))
+        self.label_smoothing = label_smoothing
+
+    def check(self, classes: int) -> None:
+        if self.class_weights and len(self.class_weights) != classes:
+            raise ConfigError(
+                f"classification() has {counted(len(self.class_weights), 'class weight')}, and the model tells "
+                f"{classes} classes apart: give one for each."
+            )
+
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        _refuse_no_ids(target)
-        return F.cross_entropy(_wide(prediction), target, reduction="none")
+        return self._cross_entropy(prediction, target, "none")
 
     def mean_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        if type(self).loss is not Classification.loss:  # a subclass with a loss of its own
+        own = type(self).loss is not Classification.loss  # of a subclass
+        if own or self.class_weights:  # by which PyTorch's mean would divide
             return super().mean_loss(prediction, target)
+        return self._cross_entropy(prediction, target, "mean")
+
+    def _cross_entropy(self, prediction: Tensor, target: Tensor, reduction: str) -> Tensor:
         _refuse_no_ids(target)
-        return F.cross_entropy(_wide(prediction), target)
+        wide = _wide(prediction)
+        weights = None
+        if self.class_weights:
+            weights = _weights(self.class_weights, wide.device, wide.dtype)
+        return F.cross_entropy(
+            wide, target, weights, reduction=reduction, label_smoothing=self.label_smoothing
+        )
 
     def confidence(self, prediction: Tensor, target: Tensor) -> Tensor:
         return _wide(prediction).softmax(1).gather(1, target[:, None]).squeeze(1)
 
     def correct(self, prediction: Tensor, target: Tensor) -> Tensor:
         return prediction.argmax(1) == target
+
+
+TASKS = {"classification": Classification}
+"""The tasks by the names of their expressions."""
+
+
+@functools.cache  # to copy them to a device in each step would make it wait
+def _weights(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(values, device=device, dtype=dtype)
 
 
 def _refuse_no_ids(target: Tensor) -> None:

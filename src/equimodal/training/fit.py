@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from ..core import Method, Task
+from ..core import TASKS, Method, Task
 from ..core.expression import build
+from ..core.method import expression_name
 from ..data.augmented import augmented
 from ..data.splits import Splits
 from ..errors import ConfigError, counted, nearest
@@ -26,7 +27,7 @@ from .runtime import Runtime, in_processes, must_spawn
 from .schedule import resolve_schedule
 from .settings import Settings
 
-__all__ = ["Run", "fit", "resolve"]
+__all__ = ["Run", "fit", "made_task", "resolve"]
 
 
 def fit(
@@ -39,7 +40,7 @@ def fit(
     overwrite: bool = False,
     progress: Progress | None = None,
     settings: Settings | None = None,
-    task: Task | None = None,
+    task: Task | str | None = None,
     **options: Any,
 ) -> Run:
     """Train a model in place and test it once, at the end.
@@ -53,7 +54,7 @@ def fit(
         overwrite: replace the run that is in `out`.
         progress: shown while training.
         settings: of the run; `options` go over them.
-        task: with a loss of one's own; single-label classification by default.
+        task: owns the loss, or its expression; single-label classification by default.
         options: any field of `equimodal.training.settings.Settings`, such as ``epochs=5``.
 
     Raises:
@@ -64,6 +65,10 @@ def fit(
     """
     made = _method(method)
     _refuse_other_model(model, data)
+    if isinstance(task, Task):
+        options["task"] = expression_name(type(task))
+    elif task is not None:
+        options["task"] = task
     resolved = _resolved(settings, options, data, made)
     check_fusion(resolved.fit_fusion, model, made, data)
     job = Job(
@@ -74,7 +79,7 @@ def fit(
         None if out is None else RunFolder(Path(out)),
         resume,
         overwrite,
-        task,
+        task if isinstance(task, Task) else made_task(resolved),
     )
     progress = progress or Silent()
     try:
@@ -94,8 +99,17 @@ def resolve(model: Multimodal, data: Splits, method: Method, settings: Settings)
     _refuse_other_model(model, data)
     resolved = _resolved(settings, {}, data, method)
     check_fusion(resolved.fit_fusion, model, method, data)
-    Job(model, data, method, resolved, None, resume=False, overwrite=False).learner()
+    task = made_task(resolved)
+    Job(model, data, method, resolved, None, resume=False, overwrite=False, task=task).learner()
     return resolved
+
+
+def made_task(settings: Settings) -> Task | None:
+    """The task that the settings name."""
+    if settings.task is None:
+        return None
+    made: Task = build(settings.task, TASKS, "task", Task)
+    return made
 
 
 def _method(method: Method | str) -> Method:

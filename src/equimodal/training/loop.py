@@ -17,7 +17,6 @@ from torch import Tensor
 
 from .. import distributed
 from ..core import Balanced, Method, Task
-from ..core.method import expression_name
 from ..data.augmented import augmented
 from ..data.dropout import ModalityDropout
 from ..data.loader import Loader
@@ -364,8 +363,7 @@ class Training:
 
     def _identity(self) -> dict[str, Any]:
         values: dict[str, Any] = json.loads(self.settings.model_dump_json())
-        task = None if self.job.task is None else expression_name(type(self.job.task))
-        return {name: v for name, v in values.items() if name not in NEUTRAL} | {"task": task}
+        return {name: v for name, v in values.items() if name not in NEUTRAL}
 
     def _restore(self) -> None:
         if self.folder is None or not self.job.resume:

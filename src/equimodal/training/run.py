@@ -19,7 +19,7 @@ from ..errors import ConfigError, EquimodalError
 from ..methods import BY_NAME as METHODS
 from ..models import Multimodal, encoders, heads
 from .evaluate import batches, collect
-from .fit import fit, resolve
+from .fit import fit, made_task, resolve
 from .folder import RunFolder
 from .predictions import write_predictions
 from .progress import Progress
@@ -58,7 +58,7 @@ def train(
         raise ConfigError(
             f"{out} was begun in Python, which has its data and model: go on there, by the same fit(...) with resume=True."
         )
-    method = _method(settings)
+    method, _ = _method(settings), made_task(settings)
     data = load_data(settings) if data is None else data
     settings = _with_model(settings, method, data)
     model = make_model(settings, data)
@@ -286,6 +286,7 @@ def load(folder: Path | str) -> Run:
         samples=made_for["samples"]["train"],
         epochs=settings.epochs,
         seed=settings.seed,
+        task=made_task(settings),
     )
     return read_run(learner.to(next(model.parameters()).dtype), settings, place)
 

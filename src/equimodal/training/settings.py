@@ -47,6 +47,10 @@ class Settings(BaseModel):
     head: str | None = Field(
         None, description="head by its expression; the method's own or linear()"
     )
+    task: str | None = Field(
+        None,
+        description="loss by its expression, such as 'classification(label_smoothing=0.1)'; else cross-entropy",
+    )
     encoders: dict[str, str] = Field(
         {}, description="modality -> expression; else the data set's own"
     )
