@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -29,22 +30,34 @@ from fixtures.plain import (
     train,
 )
 
+Row = list[list[float] | None]  # a gradient per parameter; None where the loss does not reach it
 
-def combined(method: MMPareto, *rows: list[list[float]]) -> tuple[list[list[float]], Step]:
-    """What becomes of an encoder's gradients, each row a list of parameters."""
-    encoder = nn.ParameterList([torch.zeros(len(part), dtype=FLOAT) for part in rows[0]])
-    model = Multimodal({"one": encoder}, heads.Linear({"one": 1}, 2)).double()
-    known = [f"encoders.one.{i}" for i in range(len(rows[0]))]
-    grads = Gradients(
-        {
-            str(i): {n: tensor(*part) for n, part in zip(known, row, strict=True)}
-            for i, row in enumerate(rows)
-        },
-        dict(zip(encoder, known, strict=True)),
-    )
+
+def combined(method: MMPareto, *rows: Row) -> tuple[list[list[float]], Step]:
+    """What becomes of an encoder's gradients."""
+    return combined_of(method, {"one": range(len(rows[0]))}, *rows)
+
+
+def combined_of(
+    method: MMPareto, encoders: Mapping[str, Sequence[int]], *rows: Row
+) -> tuple[list[list[float]], Step]:
+    """The same with several encoders, each some of the parameters, which they may share."""
+    sizes = [len(next(filter(None, parts))) for parts in zip(*rows, strict=True)]
+    parameters = [nn.Parameter(torch.zeros(size, dtype=FLOAT)) for size in sizes]
+    known = [f"parameter {i}" for i in range(len(parameters))]
+    model = Multimodal(
+        {m: nn.ParameterList([parameters[i] for i in own]) for m, own in encoders.items()},
+        heads.Linear(dict.fromkeys(encoders, 1), 2),
+    ).double()
+    reached = {
+        str(i): {n: tensor(*g) for n, g in zip(known, row, strict=True) if g is not None}
+        for i, row in enumerate(rows)
+    }
     nothing = tensor([0, 0])
-    step = step_of(model, Batch({"one": tensor([0])}))
-    found = method.gradients(grads, Output({"one": nothing}, {"one": nothing}, nothing), step)
+    step = step_of(model, Batch(dict.fromkeys(encoders, tensor([0]))))
+    output = Output(dict.fromkeys(encoders, nothing), dict.fromkeys(encoders, nothing), nothing)
+    grads = Gradients(reached, dict(zip(parameters, known, strict=True)))
+    found = method.gradients(grads, output, step)
     return [found.rows[TOTAL][name].tolist() for name in known], step
 
 
@@ -128,6 +141,31 @@ def test_a_gradient_that_is_zero_counts_for_nothing_beside_two_others() -> None:
     assert all_agreeing[0] == pytest.approx([9, 9], abs=1e-12)
     nothing, _ = combined(MMPareto(), *[[[0, 0]]] * 3)
     assert nothing == [[0, 0]]
+
+
+@pytest.mark.parametrize("rescale", ["tensor", "encoder"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_parameter_that_a_loss_does_not_reach_has_a_zero_there(first: int, rescale: str) -> None:
+    rows: list[Row] = [[[1, 0], [0.5]], [[-1, 2], None]]
+    zeros: list[Row] = [rows[0], [[-1, 2], [0]]]
+    if first:
+        rows.reverse()
+        zeros.reverse()
+    found, step = combined(MMPareto(rescale=rescale), *rows)
+    wanted, other = combined(MMPareto(rescale=rescale), *zeros)
+    for part, values in zip(found, wanted, strict=True):
+        assert part == pytest.approx(values, abs=1e-12)
+    weights = [s.notes["mmpareto/joint/one"].item() for s in (step, other)]
+    assert weights[0] == pytest.approx(weights[1], abs=1e-12) and weights[0] != 0.5
+
+
+def test_a_parameter_of_two_encoders_is_combined_once_with_the_first() -> None:
+    joint, one, two = [[1, 0], [0.5], [2, -1]], [[-1, 2], [-3], None], [None, [1], [-2, 2]]
+    found, _ = combined_of(MMPareto(), {"one": (0, 1), "two": (1, 2)}, joint, one, two)
+    first, _ = combined(MMPareto(), joint[:2], one[:2], two[:2])
+    second, _ = combined(MMPareto(), joint[2:], two[2:])
+    for part, values in zip(found, [*first, *second], strict=True):
+        assert part == pytest.approx(values, abs=1e-12)
 
 
 def auxiliary(modalities: int) -> Multimodal:
