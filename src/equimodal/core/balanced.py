@@ -198,16 +198,18 @@ class Balanced(nn.Module):
             )
         if not self._trainable:
             self._remember_trainable()
+        rows = self.method.wants_rows(step.epoch)
+        asked = rows or self._watched or distributed.processes() > 1
         if step.micro == 0:  # a host may have given up the batch before in its middle
-            self._parts = _Parts()
-        if self.method.wants_rows(step.epoch):
+            self._parts = _Parts(self._set_aside() if asked else {})
+        if rows:
             self._backward_rows(losses, backward)
         else:
             total = functools.reduce(operator.add, losses.values())
             if total.requires_grad:
                 backward(total)
-        if not self._watched and not self._parts.rows and distributed.processes() == 1:
-            return  # nobody asks for gradients: p.grad holds them already
+        if not asked:
+            return  # p.grad holds them already
         self._parts.add(output, step.batch)
         if step.last:
             self._finish(step)
@@ -272,11 +274,21 @@ class Balanced(nn.Module):
         with torch.no_grad(), _full_precision(step.batch.device):
             gradients = self.method.gradients(made, output, step)
             self.method.observe(output, gradients, step)
-        if gradients is made and not parts.rows and distributed.processes() == 1:
-            return
-        final = gradients.sum().rows[TOTAL]
+        if gradients is not made or parts.rows or distributed.processes() > 1:
+            final = gradients.sum().rows[TOTAL]
+            for name, parameter in self._trainable.items():
+                parameter.grad = final.get(name)
+        for name, before in parts.before.items():
+            parameter = self._trainable[name]
+            parameter.grad = before if parameter.grad is None else before + parameter.grad
+
+    def _set_aside(self) -> dict[str, Tensor]:
+        """What the host has left in p.grad of earlier batches: a method is asked about the gradient of its own batch."""
+        before = {}
         for name, parameter in self._trainable.items():
-            parameter.grad = final.get(name)
+            if parameter.grad is not None:
+                before[name], parameter.grad = parameter.grad, None
+        return before
 
     def _remember_trainable(self) -> None:
         self._trainable = {n: p for n, p in self.named_parameters() if p.requires_grad}
@@ -320,7 +332,10 @@ def _full_precision(device: torch.device) -> contextlib.AbstractContextManager[o
 class _Parts:
     """What the micro-batches of a phase have left so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: Mapping[str, Tensor] | None = None) -> None:
+        self.before = (
+            before or {}
+        )  # gradients of earlier batches, to which those of this one are added
         self.outputs: list[Output] = []
         self.batches: list[Batch] = []
         self.rows: dict[str, dict[str, Tensor]] = {}
