@@ -42,6 +42,7 @@ from torch import Tensor, nn
 
 from ...core import TOTAL, DataInfo, Gradients, Losses, Method, Output, Step, added
 from ...errors import ConfigError
+from .rows import exact, names_in, products
 from .shortest import shortest, shortest_of_two
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class MMPareto(Method):
             held = [{n: row[n] for n in inside if n in row} for row in grads.rows.values()]
             rows = [row for row in held if row]
             if rows:
-                gram, lengths = _products(rows)
+                gram, lengths = products(rows)
                 combined.update(self._combined(rows, self._weights(gram, m, step), lengths))
         rest = {
             loss: {name: grad for name, grad in row.items() if name not in combined}
@@ -142,9 +143,9 @@ class MMPareto(Method):
         shared = weights.unbind()
         combined: dict[str, Tensor] = {}
         norms = []
-        for name in _names(rows):
+        for name in names_in(rows):
             parts = [
-                (weight, _exact(row[name]))
+                (weight, exact(row[name]))
                 for weight, row in zip(shared, rows, strict=True)
                 if name in row
             ]
@@ -167,36 +168,6 @@ class MMPareto(Method):
             pareto.mul_(factor)
         like = {name: grad.dtype for row in rows for name, grad in row.items()}
         return {name: pareto.to(like[name]) for name, pareto in combined.items()}
-
-
-# Tensor by tensor: a vector of all of an encoder's gradients would have to be allocated anew for each of them in each
-# step, which takes longer than what is computed from it.
-
-
-def _names(rows: Sequence[Mapping[str, Tensor]]) -> list[str]:
-    """Of all parameters that any row reaches, each once."""
-    return list(dict.fromkeys(name for row in rows for name in row))
-
-
-def _exact(grad: Tensor) -> Tensor:
-    """In float32 at least."""
-    return grad.to(torch.promote_types(grad.dtype, torch.float32))
-
-
-def _products(rows: Sequence[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor]:
-    """[n, n]: the inner products of n rows; [n, P]: the norm of each of their gradients."""
-    n, names = len(rows), _names(rows)
-    flat = [{name: _exact(grad).reshape(-1) for name, grad in row.items()} for row in rows]
-    zero = next(iter(flat[0].values())).new_zeros(())
-
-    def by_name(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Tensor:
-        return torch.stack(
-            [one[k].dot(other[k]) if k in one and k in other else zero for k in names]
-        )
-
-    upper = {(i, k): by_name(flat[i], flat[k]) for i in range(n) for k in range(i, n)}
-    gram = torch.stack([upper[min(i, k), max(i, k)].sum() for i in range(n) for k in range(n)])
-    return gram.view(n, n), torch.stack([upper[i, i] for i in range(n)]).sqrt()
 
 
 def _restored(pareto: Tensor, plain: Tensor, size: Tensor) -> Tensor:
