@@ -7,15 +7,18 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equimodal import Balanced
-from equimodal.core import Batch, Classification, Output, Task, evaluating
+from equimodal.core import TASKS, Batch, Classification, Output, Task, evaluating
+from equimodal.core.expression import build
 from equimodal.errors import ConfigError, DataError
 from equimodal.methods import Uniform
+from fixtures import small
 from fixtures.plain import FIRST, TARGET, batches_of, model_of, step_of, tensor, worked_example
 
 TASK = Classification()
@@ -111,6 +114,26 @@ def test_weights_and_smoothing_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         Balanced(model_of(2), task=Classification(**options))
+
+
+@pytest.mark.parametrize(
+    ("task", "text"),
+    [
+        (Classification(), "classification()"),
+        (Classification([1, 3, 0]), "classification(class_weights=(1.0, 3.0, 0.0))"),
+        (Classification(label_smoothing=0.1), "classification(label_smoothing=0.1)"),
+        (small.Smoothed(0.2), "fixtures.small:Smoothed(smoothing=0.2)"),
+    ],
+)
+def test_a_task_says_what_builds_it(task: Task, text: str) -> None:
+    assert task.expression() == text
+    again = build(text, TASKS, "task", Task)
+    assert type(again) is type(task) and vars(again) == vars(task)
+
+
+@pytest.mark.parametrize("make", [torch.tensor, np.array])
+def test_weights_may_be_an_array(make: Callable[[Any], Any]) -> None:
+    assert Classification(make([1.0, 3.0, 0.5])).class_weights == WEIGHTS
 
 
 class Smoothed(Classification):

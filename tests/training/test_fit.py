@@ -368,8 +368,12 @@ def test_a_finished_run_may_be_resumed(tmp_path: Path) -> None:
 def test_a_run_with_another_loss_is_not_resumed(tmp_path: Path) -> None:
     options = {**OPTIONS, "out": tmp_path / "run"}
     fit(small.model(), small.splits(), "joint()", task=small.Smoothed(0.2), **options)
-    with pytest.raises(CheckpointError, match=r"task='.*small:Smoothed', this one has None"):
+    was = r"task='fixtures.small:Smoothed\(smoothing=0.2\)', this one has "
+    with pytest.raises(CheckpointError, match=was + "None"):
         fit(small.model(), small.splits(), "joint()", resume=True, **options)
+    other = small.Smoothed(0.3)
+    with pytest.raises(CheckpointError, match=was + r"'.*\(smoothing=0.3\)'"):
+        fit(small.model(), small.splits(), "joint()", task=other, resume=True, **options)
 
 
 def test_metrics_that_are_lost_are_named(tmp_path: Path) -> None:

@@ -333,9 +333,7 @@ class _Parts:
     """What the micro-batches of a phase have left so far."""
 
     def __init__(self, before: Mapping[str, Tensor] | None = None) -> None:
-        self.before = (
-            before or {}
-        )  # gradients of earlier batches, to which those of this one are added
+        self.before = before or {}  # gradients of earlier batches, to be added to
         self.outputs: list[Output] = []
         self.batches: list[Batch] = []
         self.rows: dict[str, dict[str, Tensor]] = {}

@@ -16,9 +16,9 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from ..errors import EquimodalError, ExpressionError, nearest
+from ..errors import ConfigError, EquimodalError, ExpressionError, nearest
 
-__all__ = ["build", "call"]
+__all__ = ["build", "call", "described", "own_name"]
 
 Known = Mapping[str, Callable[..., Any]]
 
@@ -62,6 +62,42 @@ def build(
     if not isinstance(made, expected):
         raise ExpressionError(f"{text!r} is no {kind}: it builds a {type(made).__name__}.")
     return made
+
+
+def described(component: object, name: str) -> str:
+    """The text that builds a component, with the options that differ from their defaults.
+
+    Args:
+        component: keeps each option as an attribute of its name.
+        name: what expressions call its class.
+
+    Raises:
+        ConfigError: it does not keep one.
+    """
+    options = []
+    for option, parameter in inspect.signature(type(component)).parameters.items():
+        try:
+            value = getattr(component, option)
+        except AttributeError:
+            raise ConfigError(
+                f"{type(component).__name__} must keep its option {option!r} as an attribute of the same name, "
+                f"self.{option} = {option}: what a run was trained with is written down from it."
+            ) from None
+        if _differs(value, parameter.default):
+            options.append(f"{option}={value!r}")
+    return f"{name}({', '.join(options)})"
+
+
+def own_name(cls: type) -> str:
+    """How expressions call a class that is not the library's."""
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _differs(value: Any, default: Any) -> bool:
+    try:
+        return bool(value != default)
+    except (ValueError, RuntimeError):  # arrays and tensors compare each of their numbers
+        return True
 
 
 class _Builder:

@@ -7,7 +7,6 @@ identity by default, so joint training is `Method()` itself, ``A + B`` is compos
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from torch import nn
 
 from ..errors import ConfigError
 from .batch import Batch
+from .expression import described, own_name
 from .gradients import Gradients
 from .output import Losses, Output
 from .step import DataInfo, Epoch, Phase, Step
@@ -132,23 +132,7 @@ class Method(nn.Module):
         Raises:
             ConfigError: an option is not kept as an attribute of its name.
         """
-        cls = type(self)
-        name = expression_name(cls)
-        options = [
-            f"{option}={self._kept(option)!r}"
-            for option, parameter in inspect.signature(cls).parameters.items()
-            if self._kept(option) != parameter.default
-        ]
-        return f"{name}({', '.join(options)})"
-
-    def _kept(self, option: str) -> Any:
-        try:
-            return getattr(self, option)
-        except AttributeError:
-            raise ConfigError(
-                f"{type(self).__name__} must keep its option {option!r} as an attribute of the same name, "
-                f"self.{option} = {option}: what a run was trained with is written down from it."
-            ) from None
+        return described(self, expression_name(type(self)))
 
 
 def expression_name(cls: type) -> str:
@@ -157,7 +141,7 @@ def expression_name(cls: type) -> str:
         return "joint"
     if cls.__module__.startswith("equimodal."):
         return cls.__module__.rsplit(".", 1)[-1]
-    return f"{cls.__module__}:{cls.__qualname__}"
+    return own_name(cls)
 
 
 class Chain(Method):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, counted
+from .expression import described, own_name
 
 if TYPE_CHECKING:
     from .output import Losses, Output
@@ -43,6 +44,15 @@ class Task(abc.ABC):
     def check(self, classes: int) -> None:  # noqa: B027 (optional)
         """Raise a `ConfigError` if there cannot be this task with so many classes."""
 
+    def expression(self) -> str:
+        """The text that builds this task, with the options that differ from their defaults.
+
+        Raises:
+            ConfigError: an option is not kept as an attribute of its name.
+        """
+        names = {cls: name for name, cls in TASKS.items()}
+        return described(self, names.get(type(self)) or own_name(type(self)))
+
     def losses(self, output: Output, step: Step) -> Losses:
         """``{"task": the mean loss of the fused prediction}``."""
         return {"task": step.loss(output.fused)}
@@ -67,11 +77,12 @@ class Classification(Task):
     class_weights: tuple[float, ...] = ()
     label_smoothing: float = 0.0
 
-    def __init__(self, class_weights: Sequence[float] = (), label_smoothing: float = 0.0) -> None:
-        listed = isinstance(class_weights, Sequence)
-        if not listed or not all(
-            isinstance(w, int | float) and 0 <= w < math.inf for w in class_weights
-        ):
+    def __init__(self, class_weights: Iterable[float] = (), label_smoothing: float = 0.0) -> None:
+        try:
+            self.class_weights = tuple(map(float, class_weights))
+        except (TypeError, ValueError):
+            self.class_weights = (math.nan,)
+        if not all(0 <= weight < math.inf for weight in self.class_weights):
             raise ConfigError(
                 f"classification(class_weights={class_weights!r}): give a list of numbers of at least 0, one per class."
             )
@@ -79,7 +90,6 @@ class Classification(Task):
             raise ConfigError(
                 f"classification(label_smoothing={label_smoothing}) must be at least 0 and below 1."
             )
-        self.class_weights = tuple(map(float, class_weights))
         self.label_smoothing = label_smoothing
 
     def check(self, classes: int) -> None:
@@ -115,7 +125,7 @@ class Classification(Task):
         return prediction.argmax(1) == target
 
 
-TASKS = {"classification": Classification}
+TASKS: Mapping[str, type[Task]] = {"classification": Classification}
 """The tasks by the names of their expressions."""
 
 

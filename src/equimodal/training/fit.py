@@ -12,7 +12,6 @@ import torch
 
 from ..core import TASKS, Method, Task
 from ..core.expression import build
-from ..core.method import expression_name
 from ..data.augmented import augmented
 from ..data.splits import Splits
 from ..errors import ConfigError, counted, nearest
@@ -65,10 +64,8 @@ def fit(
     """
     made = _method(method)
     _refuse_other_model(model, data)
-    if isinstance(task, Task):
-        options["task"] = expression_name(type(task))
-    elif task is not None:
-        options["task"] = task
+    if task is not None:
+        options["task"] = task.expression() if isinstance(task, Task) else task
     resolved = _resolved(settings, options, data, made)
     check_fusion(resolved.fit_fusion, model, made, data)
     job = Job(

@@ -58,7 +58,8 @@ def train(
         raise ConfigError(
             f"{out} was begun in Python, which has its data and model: go on there, by the same fit(...) with resume=True."
         )
-    method, _ = _method(settings), made_task(settings)
+    method = _method(settings)
+    made_task(settings)
     data = load_data(settings) if data is None else data
     settings = _with_model(settings, method, data)
     model = make_model(settings, data)
