@@ -103,6 +103,14 @@ class TestHelp:
         assert done.stderr == "heavy: set()\n"
         assert done.returncode == 0
 
+    def test_a_bench_lists_the_options_of_every_run_but_those_of_its_own(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        main(["bench", "--help"])
+        listed = set(re.findall(r"^│ (--[\w-]+)", capsys.readouterr().out, re.MULTILINE))
+        assert {"--methods", "--seeds", "--epochs", "--task"} <= listed
+        assert not {"--method", "--seed"} & listed
+
     def test_train_has_an_option_for_every_setting_with_its_default(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:

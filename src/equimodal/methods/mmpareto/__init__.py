@@ -100,7 +100,7 @@ class MMPareto(Method):
         combined: dict[str, Tensor] = {}
         for m in output.modalities:
             inside = [n for n in grads.names_in(step.model.encoders[m]) if n not in combined]
-            held = [{n: row[n] for n in inside if n in row} for row in grads.rows.values()]
+            held = [{n: exact(row[n]) for n in inside if n in row} for row in grads.rows.values()]
             rows = [row for row in held if row]
             if rows:
                 gram, lengths = products(rows)
@@ -110,7 +110,9 @@ class MMPareto(Method):
             for loss, row in grads.rows.items()
         }
         total = replace(grads, rows=rest).sum().rows[TOTAL]
-        return replace(grads, rows={TOTAL: {**total, **combined}})
+        like = {name: grad.dtype for row in grads.rows.values() for name, grad in row.items()}
+        found = {name: grad.to(like[name]) for name, grad in combined.items()}
+        return replace(grads, rows={TOTAL: {**total, **found}})
 
     def _weights(self, gram: Tensor, modality: str, step: Step) -> Tensor:
         """[n]: what multiplies each of the gradients of an encoder, from their products; n times a convex combination."""
@@ -144,12 +146,8 @@ class MMPareto(Method):
         combined: dict[str, Tensor] = {}
         norms = []
         for name in names_in(rows):
-            parts = [
-                (weight, exact(row[name]))
-                for weight, row in zip(shared, rows, strict=True)
-                if name in row
-            ]
-            (weight, plain), *others = parts
+            reaching = zip(shared, rows, strict=True)
+            (weight, plain), *others = [(w, row[name]) for w, row in reaching if name in row]
             pareto = plain * weight
             for weight, grad in others:
                 pareto.addcmul_(grad, weight)
@@ -166,8 +164,7 @@ class MMPareto(Method):
             combined.values(), factors.expand(len(combined)).unbind(), strict=True
         ):
             pareto.mul_(factor)
-        like = {name: grad.dtype for row in rows for name, grad in row.items()}
-        return {name: pareto.to(like[name]) for name, pareto in combined.items()}
+        return combined
 
 
 def _restored(pareto: Tensor, plain: Tensor, size: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def exact(grad: Tensor) -> Tensor:
 def products(rows: Rows) -> tuple[Tensor, Tensor]:
     """[n, n]: the inner products of n rows; [n, P]: the norm of each of their gradients, 0 where there is none."""
     n, names = len(rows), names_in(rows)
-    flat = [{name: exact(grad).reshape(-1) for name, grad in row.items()} for row in rows]
+    flat = [{name: grad.reshape(-1) for name, grad in row.items()} for row in rows]
     zero = next(iter(flat[0].values())).new_zeros(())
 
     def by_name(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Tensor:
