@@ -379,9 +379,24 @@ def test_a_finished_run_that_lost_its_predictions_is_tested_again(tmp_path: Path
     assert store.records()[cell.key].right == before.right
 
 
-def test_the_status_of_a_bench_that_was_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no data set"):
-        bench(grid(data="sintetic()"), tmp_path / "b")
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"data": "sintetic()"}, "no data set"),
+        ({"settings": {"task": "nope"}}, "There is no task 'nope'"),
+    ],
+)
+def test_a_bench_that_is_refused_leaves_nothing(
+    changed: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        bench(grid(**changed), tmp_path / "b")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_status_of_a_bench_that_has_not_begun(tmp_path: Path) -> None:
+    """It was killed after its first file."""
+    Store.create(tmp_path / "b")
     with pytest.raises(ConfigError, match="has no grid yet"):
         Summary.read(Store.at(tmp_path / "b"))
 

@@ -40,19 +40,20 @@ def bench(
         watcher: sees how far it is.
 
     Raises:
-        ConfigError: something of the grid cannot be trained (nothing was), or another bench writes into the store.
+        ConfigError: something of the grid cannot be trained (nothing was, nor written), or another bench writes into the store.
         KeyboardInterrupt: Ctrl-C; every cell that was being trained has written a checkpoint.
     """
+    Store.check(out)
+    plan = Plan(grid)
+    rows, wrong = refusals(plan)
+    if wrong:
+        raise ConfigError(
+            f"{len(wrong)} of the grid cannot be trained, and nothing was: {' '.join(wrong)}"
+            if len(wrong) > 1
+            else wrong[0]
+        )
     store = Store.create(out)
     with store.writing():
-        plan = Plan(grid)
-        rows, wrong = refusals(plan)
-        if wrong:
-            raise ConfigError(
-                f"{len(wrong)} of the grid cannot be trained, and nothing was: {' '.join(wrong)}"
-                if len(wrong) > 1
-                else wrong[0]
-            )
         work = Work(store, executor or Local(), choice, watcher)
         about = _about(grid, plan)
         fixed = rows if grid.fixed else [row for row in rows if _stays_fixed(row)]

@@ -76,18 +76,25 @@ class Store:
         return RunFolder(self.path / "cells" / key)
 
     @classmethod
-    def create(cls, path: Path | str) -> Store:
-        """A store to write into, made where there is none.
+    def check(cls, path: Path | str) -> Store:
+        """A store that could be written into; nothing is made yet.
 
         Raises:
-            ConfigError: the folder holds something else, or a store of another version.
+            ConfigError: the folder holds something else, or a store of another version, or another bench writes into it.
         """
         store = cls(Path(path))
         if store.is_store():
-            cls.at(path)  # of this version
-        elif store.path.exists() and (not store.path.is_dir() or any(store.path.iterdir())):
+            with cls.at(path).writing():  # of this version
+                return store
+        if store.path.exists() and (not store.path.is_dir() or any(store.path.iterdir())):
             raise ConfigError(f"{path} holds something that is not a bench: choose another folder.")
-        else:
+        return store
+
+    @classmethod
+    def create(cls, path: Path | str) -> Store:
+        """A store to write into, made where there is none; raises as `check`."""
+        store = cls.check(path)
+        if not store.is_store():
             # First of all, so that what a kill leaves behind is a bench.
             store.path.mkdir(parents=True, exist_ok=True)
             about = {"format": FORMAT, "equimodal": __version__}
