@@ -131,6 +131,15 @@ def test_a_task_says_what_builds_it(task: Task, text: str) -> None:
     assert type(again) is type(task) and vars(again) == vars(task)
 
 
+class Priors(Classification):
+    def __init__(self, priors: Tensor = FIRST) -> None:
+        self.priors = priors
+
+
+def test_a_task_with_tensors_says_them() -> None:
+    assert Priors(torch.tensor([1, 2])).expression() == f"{__name__}:Priors(priors=tensor([1, 2]))"
+
+
 @pytest.mark.parametrize("make", [torch.tensor, np.array])
 def test_weights_may_be_an_array(make: Callable[[Any], Any]) -> None:
     assert Classification(make([1.0, 3.0, 0.5])).class_weights == WEIGHTS
