@@ -104,6 +104,14 @@ def test_weights_and_smoothing_are_those_of_their_definition(
         ({"class_weights": (1, math.nan, 1)}, "a list of numbers of at least 0"),
         ({"class_weights": ("a", "b", "c")}, "a list of numbers of at least 0"),
         ({"class_weights": 5}, "a list of numbers of at least 0"),
+        (
+            {"class_weights": "even"},
+            "a list of numbers of at least 0, one per class, or 'balanced'",
+        ),
+        (
+            {"class_weights": "balanced"},
+            r"has not seen the training samples: give \.fitted\(counts\)",
+        ),
         ({"label_smoothing": 1.0}, "at least 0 and below 1"),
         ({"label_smoothing": -0.1}, "at least 0 and below 1"),
         ({"class_weights": (1, 1)}, "has 2 class weights, and the model tells 3 classes apart"),
@@ -122,6 +130,7 @@ def test_weights_and_smoothing_that_cannot_be_are_refused(
         (Classification(), "classification()"),
         (Classification([1, 3, 0]), "classification(class_weights=(1.0, 3.0, 0.0))"),
         (Classification(label_smoothing=0.1), "classification(label_smoothing=0.1)"),
+        (Classification("balanced"), "classification(class_weights='balanced')"),
         (small.Smoothed(0.2), "fixtures.small:Smoothed(smoothing=0.2)"),
     ],
 )
@@ -129,6 +138,22 @@ def test_a_task_says_what_builds_it(task: Task, text: str) -> None:
     assert task.expression() == text
     again = build(text, TASKS, "task", Task)
     assert type(again) is type(task) and vars(again) == vars(task)
+
+
+def test_balanced_weights_let_classes_count_alike() -> None:
+    counts = (5, 2, 1, 0)
+    task = Classification("balanced", 0.1).fitted(counts)
+    assert isinstance(task, Classification) and task.label_smoothing == 0.1
+    assert task.class_weights == (
+        0.4,
+        1.0,
+        2.0,
+        2.0,
+    )  # 8/(4 N_c); an absent class as one that is there once
+    assert (
+        Classification((1, 2, 3)).fitted(counts).expression()
+        == Classification((1, 2, 3)).expression()
+    )
 
 
 class Priors(Classification):

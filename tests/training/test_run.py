@@ -93,6 +93,18 @@ def test_a_task_by_its_expression(tmp_path: Path) -> None:
         train(run.settings.changed(task=None), tmp_path / "run", resume=True)
 
 
+def test_balanced_class_weights_are_written_down_as_numbers(tmp_path: Path) -> None:
+    chosen = settings(task="classification(class_weights='balanced')", epochs=1)
+    run = train(chosen, tmp_path / "run")
+    targets = load_data(chosen).train.targets
+    by_hand = [len(targets) / (8 * int((targets == c).sum())) for c in range(8)]
+    assert run.settings.task == f"classification(class_weights={tuple(by_hand)})"
+    again = train(chosen.changed(task=run.settings.task), tmp_path / "again")
+    assert run.results["test"] == again.results["test"]
+    same = load(tmp_path / "run").learner.task
+    assert isinstance(same, Classification) and list(same.class_weights) == by_hand
+
+
 @pytest.mark.parametrize(
     ("task", "words"),
     [

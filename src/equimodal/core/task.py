@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import abc
+import copy
 import functools
 import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +45,10 @@ class Task(abc.ABC):
     def check(self, classes: int) -> None:  # noqa: B027 (optional)
         """Raise a `ConfigError` if there cannot be this task with so many classes."""
 
+    def fitted(self, counts: Sequence[int]) -> Task:
+        """This task for training samples of which so many are of each class; itself where that makes no difference."""
+        return self
+
     def expression(self) -> str:
         """The text that builds this task, with the options that differ from their defaults.
 
@@ -65,7 +70,8 @@ class Classification(Task):
 
     Args:
         class_weights: one per class, in their order, by which the loss of its samples is multiplied; none: all count alike.
-            The mean is over samples, as ever, and not over weights.
+            The mean is over samples, as ever, and not over weights. "balanced": all classes count alike together; `fitted`
+            makes numbers of it, N/(C N_c) for the N_c samples of a class, which `fit` does by itself.
         label_smoothing: in [0, 1), how much of the truth is spread over all classes (Szegedy et al. 2016).
 
     Raises:
@@ -74,18 +80,15 @@ class Classification(Task):
         DataError: a target is not [B] class ids of type int64.
     """
 
-    class_weights: tuple[float, ...] = ()
+    class_weights: tuple[float, ...] | Literal["balanced"] = ()
     label_smoothing: float = 0.0
 
-    def __init__(self, class_weights: Iterable[float] = (), label_smoothing: float = 0.0) -> None:
-        try:
-            self.class_weights = tuple(map(float, class_weights))
-        except (TypeError, ValueError):
-            self.class_weights = (math.nan,)
-        if not all(0 <= weight < math.inf for weight in self.class_weights):
-            raise ConfigError(
-                f"classification(class_weights={class_weights!r}): give a list of numbers of at least 0, one per class."
-            )
+    def __init__(
+        self,
+        class_weights: Iterable[float] | Literal["balanced"] = (),
+        label_smoothing: float = 0.0,
+    ) -> None:
+        self.class_weights = _checked(class_weights)
         if not 0 <= label_smoothing < 1:
             raise ConfigError(
                 f"classification(label_smoothing={label_smoothing}) must be at least 0 and below 1."
@@ -93,11 +96,24 @@ class Classification(Task):
         self.label_smoothing = label_smoothing
 
     def check(self, classes: int) -> None:
+        if self.class_weights == "balanced":
+            raise ConfigError(
+                "classification(class_weights='balanced') has not seen the training samples: give .fitted(counts) of it, "
+                "with the number of samples of each class."
+            )
         if self.class_weights and len(self.class_weights) != classes:
             raise ConfigError(
                 f"classification() has {counted(len(self.class_weights), 'class weight')}, and the model tells "
                 f"{classes} classes apart: give one for each."
             )
+
+    def fitted(self, counts: Sequence[int]) -> Task:
+        if self.class_weights != "balanced":
+            return self
+        each = sum(counts) / len(counts)
+        made = copy.copy(self)  # of a subclass, with what it has
+        made.class_weights = tuple(each / max(count, 1) for count in counts)
+        return made
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         return self._cross_entropy(prediction, target, "none")
@@ -123,6 +139,20 @@ class Classification(Task):
 
     def correct(self, prediction: Tensor, target: Tensor) -> Tensor:
         return prediction.argmax(1) == target
+
+
+def _checked(weights: Iterable[float] | str) -> tuple[float, ...] | Literal["balanced"]:
+    if isinstance(weights, str) and weights == "balanced":
+        return "balanced"
+    try:
+        made = tuple(map(float, weights))
+    except (TypeError, ValueError):
+        made = (math.nan,)
+    if not all(0 <= weight < math.inf for weight in made):
+        raise ConfigError(
+            f"classification(class_weights={weights!r}): give a list of numbers of at least 0, one per class, or 'balanced'."
+        )
+    return made
 
 
 TASKS: Mapping[str, type[Task]] = {"classification": Classification}

@@ -64,9 +64,10 @@ def fit(
     """
     made = _method(method)
     _refuse_other_model(model, data)
-    if task is not None:
-        options["task"] = task.expression() if isinstance(task, Task) else task
-    resolved = _resolved(settings, options, data, made)
+    if task is None and settings is not None:
+        task = settings.task
+    known = _fitted_task(task, data)
+    resolved = _resolved(settings, options, data, made, known)
     check_fusion(resolved.fit_fusion, model, made, data)
     job = Job(
         model,
@@ -76,7 +77,7 @@ def fit(
         None if out is None else RunFolder(Path(out)),
         resume,
         overwrite,
-        task if isinstance(task, Task) else made_task(resolved),
+        known,
     )
     progress = progress or Silent()
     try:
@@ -94,19 +95,24 @@ def resolve(model: Multimodal, data: Splits, method: Method, settings: Settings)
         ConfigError: an option or the method cannot be used.
     """
     _refuse_other_model(model, data)
-    resolved = _resolved(settings, {}, data, method)
+    task = _fitted_task(settings.task, data)
+    resolved = _resolved(settings, {}, data, method, task)
     check_fusion(resolved.fit_fusion, model, method, data)
-    task = made_task(resolved)
     Job(model, data, method, resolved, None, resume=False, overwrite=False, task=task).learner()
     return resolved
 
 
-def made_task(settings: Settings) -> Task | None:
-    """The task that the settings name."""
-    if settings.task is None:
+def made_task(text: str | None) -> Task | None:
+    """The task that an expression names; None where there is none."""
+    if text is None:
         return None
-    made: Task = build(settings.task, TASKS, "task", Task)
+    made: Task = build(text, TASKS, "task", Task)
     return made
+
+
+def _fitted_task(task: Task | str | None, data: Splits) -> Task | None:
+    made = task if isinstance(task, Task) else made_task(task)
+    return None if made is None else made.fitted(list(data.train.class_counts.values()))
 
 
 def _method(method: Method | str) -> Method:
@@ -141,12 +147,20 @@ def _refuse_other_model(model: Multimodal, data: Splits) -> None:
 
 
 def _resolved(
-    settings: Settings | None, options: Mapping[str, Any], data: Splits, method: Method
+    settings: Settings | None,
+    options: Mapping[str, Any],
+    data: Splits,
+    method: Method,
+    task: Task | None,
 ) -> Settings:
     """What the user said, over what suits the data set, over the defaults."""
     said = {**({} if settings is None else settings.said()), **options}
     augment = {**data.augment, **said.get("augment", {})}
-    own = {"augment": augment, "method": method.expression()}
+    own = {
+        "augment": augment,
+        "method": method.expression(),
+        "task": None if task is None else task.expression(),
+    }
     made = Settings(**{"data": data.name, **data.training, **said, **own})
     _check(made, data, method)
     return made.resolved(schedule=resolve_schedule(made.schedule, method))

@@ -59,7 +59,7 @@ def train(
             f"{out} was begun in Python, which has its data and model: go on there, by the same fit(...) with resume=True."
         )
     method = _method(settings)
-    made_task(settings)
+    made_task(settings.task)
     data = load_data(settings) if data is None else data
     settings = _with_model(settings, method, data)
     model = make_model(settings, data)
@@ -287,7 +287,7 @@ def load(folder: Path | str) -> Run:
         samples=made_for["samples"]["train"],
         epochs=settings.epochs,
         seed=settings.seed,
-        task=made_task(settings),
+        task=made_task(settings.task),
     )
     return read_run(learner.to(next(model.parameters()).dtype), settings, place)
 
