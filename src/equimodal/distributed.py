@@ -132,15 +132,17 @@ def average_gradients(
     if processes() == 1 or not like:
         return list(gradients)
     first = like[0]
-    there = first.new_tensor([gradient is not None for gradient in gradients])
+    there = torch.tensor([gradient is not None for gradient in gradients], dtype=first.dtype)
     flat = [
         (torch.zeros_like(parameter) if gradient is None else gradient).reshape(-1).to(first.dtype)
         for gradient, parameter in zip(gradients, like, strict=True)
     ]
-    message = torch.cat([there, *flat])
+    message = torch.cat([there.to(first.device, non_blocking=True), *flat])
     dist.all_reduce(message)
     message /= processes()
-    known = (message[: len(like)] > 0).tolist()
+    # The device is waited for only where a gradient is absent here, and may be there elsewhere.
+    whole = all(gradient is not None for gradient in gradients)
+    known = [True] * len(like) if whole else (message[: len(like)] > 0).tolist()
     pieces = message[len(like) :].split([parameter.numel() for parameter in like])
     return [
         piece.reshape(parameter.shape).to(parameter.dtype) if present else None

@@ -97,12 +97,14 @@ def test_settings_that_came_later_leave_keys_as_they_were() -> None:
 
 def test_every_seed_may_have_a_split_of_its_own() -> None:
     values = {"data": "digits3d(modalities=('image',))", "methods": ["joint()"], "resplits": 3}
-    plan = Plan(Grid.of({**values, "alone": False}, "b.toml"))
+    task = "classification(class_weights='balanced')"  # of each split
+    plan = Plan(Grid.of({**values, "alone": False, "settings": {"task": task}}, "b.toml"))
     rows, wrong = refusals(plan)
     assert not wrong
     cells = cells_of(rows, plan.grid.seeds)
     assert [(c.seed, c.settings["split_seed"]) for c in cells] == [(0, 0), (1, 1), (2, 2)]
     assert len({c.fingerprint for c in cells}) == 3
+    assert {c.settings["task"] for c in cells} == {task}
     data = [plan.shelf.get(Settings(**c.settings)) for c in cells]
     assert len({s.test.targets.numpy().tobytes() for s in data}) == 3
     assert plan.sizes(plan.grid.data[0]) == (1797 - len(data[0].test), len(data[0].test))

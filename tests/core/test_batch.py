@@ -111,6 +111,20 @@ def test_concatenate_undoes_select() -> None:
     assert torch.equal(found.rows["b"], whole.rows["b"]) and set(found.rows) == {"b"}
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_concatenate_of_parts_that_do_not_name_the_same(first: bool) -> None:
+    """A modality that a part does not name is one that its samples lack."""
+    words = Padded(torch.arange(2.0)[:, None, None] + torch.zeros(2, 3, 4), torch.tensor([3, 1]))
+    with_both = Batch({"a": torch.ones(2, 5), "words": words}, index=torch.tensor([0, 1]))
+    parts = [with_both, Batch({"a": torch.full((3, 5), 2.0)}, index=torch.tensor([2, 3, 4]))]
+    found = Batch.concatenate(parts if first else parts[::-1])
+    has = found.index < 2
+    assert torch.equal(found.mask("words"), has) and found.complete(["a"])
+    assert torch.equal(found.rows["words"], has.nonzero().squeeze(1)) and found.count("words") == 2
+    kept = found.inputs["words"][found.rows["words"]]
+    assert torch.equal(kept.values, words.values) and torch.equal(kept.lengths, words.lengths)
+
+
 def test_concatenate_forgets_an_index_that_a_part_lacks() -> None:
     other = Batch(batch().inputs, batch().target)
     assert Batch.concatenate([batch(), other]).index is None

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equimodal import Balanced
-from equimodal.core import TASKS, Batch, Classification, Output, Task, evaluating
+from equimodal.core import TASKS, Batch, Classification, Method, Output, Task, evaluating
 from equimodal.core.expression import build
 from equimodal.errors import ConfigError, DataError
-from equimodal.methods import Uniform
+from equimodal.methods import BY_NAME, Uniform
 from fixtures import small
 from fixtures.plain import FIRST, TARGET, batches_of, model_of, step_of, tensor, worked_example
 
@@ -89,8 +89,9 @@ def test_weights_and_smoothing_are_those_of_their_definition(
     task, wanted = Classification(weights, smoothing), []
     for row, y in zip(logits.tolist(), target.tolist(), strict=True):
         log_sum = math.log(sum(math.exp(g) for g in row))
-        costs = [w * (log_sum - g) for w, g in zip(weights or (1.0,) * 3, row, strict=True)]
-        wanted.append((1 - smoothing) * costs[y] + smoothing * sum(costs) / 3)
+        costs = [log_sum - g for g in row]
+        smooth = (1 - smoothing) * costs[y] + smoothing * sum(costs) / 3
+        wanted.append((weights or (1.0,) * 3)[y] * smooth)
     torch.testing.assert_close(task.loss(logits, target), tensor(*wanted), atol=1e-12, rtol=0)
     assert task.mean_loss(logits, target).item() == pytest.approx(sum(wanted) / 4, abs=1e-12)
     assert task.mean_loss(logits.bfloat16(), target).dtype == torch.float32
@@ -215,6 +216,28 @@ def test_targets_may_have_an_entry_for_each_class() -> None:
     for i, logits in enumerate(output.unimodal.values()):
         assert torch.equal(found.confidence[i], task.confidence(logits, target))
         assert torch.equal(found.correct[i], task.correct(logits, target))
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["pmr()", "pmr(accumulate=True)", "recorder(every=1)", "infobridge()", "relearn(every=1)"],
+)
+def test_methods_that_need_classes_say_so(method: str) -> None:
+    batch = batches_of(2)[0]
+    batch = Batch(batch.inputs, F.one_hot(batch.target, 3).double(), batch.index)
+    made = build(method, BY_NAME, "method", Method)
+    learner = Balanced(model_of(2), made, samples=6, epochs=4, task=Labels())
+    optimizer = torch.optim.SGD(learner.parameters(), lr=0.1)
+
+    def train() -> None:
+        for epoch in range(4):
+            learner.begin_epoch(epoch, [batch], [batch], optimizer)
+            (step,) = learner.steps(batch, epoch)
+            output = learner(step)
+            learner.backward(learner.losses(output, step), output, step)
+
+    with pytest.raises(DataError, match=r"^[a-z]+\(.*\) needs targets that are class ids"):
+        train()
 
 
 class Averaged(Classification):

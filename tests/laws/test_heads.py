@@ -13,7 +13,11 @@ from equimodal.testing import Training, World, eager_host, maker
 WORLD = World.of(2, norm=False)
 
 
-@pytest.mark.parametrize("head", heads.BY_NAME)
+OWN = "fixtures.small:Plain"  # has no parameters
+HEADS = [*heads.BY_NAME, OWN]
+
+
+@pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("method", BY_NAME)
 def test_method_trains_with_head_or_says_why_not(method: str, head: str) -> None:
     make, refusal = maker(f"{method}()"), ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,19 +17,73 @@ import pytest
 import torch
 from torch import nn
 
-from equimodal import methods
+from equimodal import Batch, methods
 from equimodal.data import Arrays, Loader, Splits
-from equimodal.errors import CheckpointError, ConfigError, TrainingError
+from equimodal.errors import CheckpointError, ConfigError, DataError, TrainingError
 from equimodal.models import Multimodal, heads
 from equimodal.testing import Workers
 from equimodal.training.evaluate import evaluate
 from equimodal.training.fit import Run, fit
+from equimodal.training.folder import RunFolder
 from equimodal.training.progress import Silent
 from fixtures import small
 from fixtures.disk import file_limit
 
 OPTIONS: dict[str, Any] = {"epochs": 3, "batch_size": 8, "lr": 0.1}
 DISTURBED = "uniform() + fixtures.small:Signalled()"
+
+
+class Unreadable(Arrays):
+    def fetch(self, indices: Any, epoch: int = 0) -> Batch:
+        raise DataError("clip7.wav cannot be read.")
+
+
+def _unreadable() -> Splits:
+    data = small.splits()
+    data.train.__class__ = Unreadable
+    return data
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize(
+    ("model", "data", "refusal"),
+    [
+        (small.model(), _unreadable(), DataError),
+        (
+            Multimodal({m: nn.Linear(4, 5) for m in "ab"}, heads.Linear({"a": 6, "b": 6}, 3)),
+            small.splits(),
+            ConfigError,  # features that do not fit the head, which the first step sees
+        ),
+    ],
+)
+def test_what_fails_before_a_checkpoint_leaves_nothing(
+    model: Multimodal, data: Splits, refusal: type[Exception], before: bool, tmp_path: Path
+) -> None:
+    """So that the call can be given again as it was, also where it was to replace another run."""
+    if before:
+        fit(small.model(), small.splits(), "joint()", out=tmp_path / "run", **OPTIONS)
+    with pytest.raises(refusal):
+        fit(model, data, "joint()", out=tmp_path / "run", overwrite=before, **OPTIONS)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.processes
+def test_what_fails_in_another_process_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="clip7"):
+        fit(
+            small.model(), small.second_unreadable(), "joint()", out=tmp_path / "run", processes=2, **OPTIONS
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_is_resumed_in_vain_stays(tmp_path: Path) -> None:
+    """One that was killed before its first checkpoint."""
+    out = tmp_path / "run"
+    fit(small.model(), small.splits(), "joint()", out=out, **OPTIONS)
+    shutil.rmtree(out / "checkpoint")
+    with pytest.raises(DataError):
+        fit(small.model(), _unreadable(), "joint()", out=out, resume=True, **OPTIONS)
+    assert RunFolder(out).is_run()
 
 
 def _with_classes(classes: int) -> Multimodal:
@@ -508,6 +563,13 @@ def test_every_process_of_a_launcher_has_the_same_run(
     assert first[0]["processes"] == 2
     assert len(first[1]) == 2
     assert (first[3], second[3]) == (True, False)
+
+
+@pytest.mark.processes
+def test_two_processes_that_read_validation_are_one(workers: Workers) -> None:
+    for found in workers.run(small.relearned):
+        for here, wanted in zip(found, small.relearned(), strict=True):
+            torch.testing.assert_close(here, wanted, atol=1e-12, rtol=0)
 
 
 @pytest.mark.processes

@@ -71,7 +71,8 @@ class Plan:
         try:
             settings = self._settings(method, data, model)
             splits = self.shelf.get(settings)
-            resolved = ready(settings, splits)
+            # The task as it was said: what it takes from the training samples, each split has of its own.
+            resolved = ready(settings, splits).changed(task=settings.task)
         except EquimodalError as error:
             on = f" on {model.label}" if model.label else ""
             raise ConfigError(f"{method.label}{on}, {data.label}: {error}") from None

@@ -200,17 +200,23 @@ class Batch:
         """One batch of all samples, in order; sequences are padded to the longest."""
         if len(batches) == 1:
             return batches[0]
-        modalities = batches[0].modalities
-        masked = dict.fromkeys(name for batch in batches for name in batch.present)
+        named = dict.fromkeys(name for batch in batches for name in batch.inputs)
+        masked = [name for name in named if not all(b.complete([name]) for b in batches)]
         present = {name: torch.cat([b.mask(name) for b in batches]) for name in masked}
         offsets = [sum(len(b) for b in batches[:i]) for i in range(len(batches))]
 
         def rows(batch: Batch, name: str) -> Tensor:
-            known = batch.rows or {}
-            return known[name] if name in known else torch.arange(len(batch), device=batch.device)
+            known, there = batch.rows or {}, len(batch) if name in batch.inputs else 0
+            return known[name] if name in known else torch.arange(there, device=batch.device)
+
+        def inputs(name: str) -> list[Input]:
+            known = next(b.inputs[name] for b in batches if name in b.inputs)
+            return [
+                b.inputs[name] if name in b.inputs else _placeholder(known, len(b)) for b in batches
+            ]
 
         return cls(
-            {name: _concatenate([b.inputs[name] for b in batches]) for name in modalities},
+            {name: _concatenate(inputs(name)) for name in named},
             _maybe([b.target for b in batches]),
             _maybe([b.index for b in batches]),
             present,
@@ -221,6 +227,26 @@ class Batch:
                 for name in masked
             },
         )
+
+
+def class_ids(target: Tensor | None, who: str) -> Tensor:
+    """[B]: targets that are class ids.
+
+    Args:
+        target: of a batch.
+        who: needs them, for the sentence of a refusal.
+
+    Raises:
+        DataError: they are not.
+    """
+    if target is None:
+        raise DataError(f"{who} needs a target for every sample: give Batch(inputs, target).")
+    if target.dtype != torch.long or target.ndim != 1:
+        raise DataError(
+            f"{who} needs targets that are class ids [B] of type int64; here {target.dtype} of shape {list(target.shape)}: "
+            "of other whole numbers give target.long()."
+        )
+    return target
 
 
 def _size(value: Input) -> int:
@@ -257,6 +283,14 @@ def _refuse_other_lengths(sequences: Padded, name: str) -> None:
 def _maybe(parts: Sequence[Tensor | None]) -> Tensor | None:
     there = [part for part in parts if part is not None]
     return torch.cat(there) if len(there) == len(parts) else None
+
+
+def _placeholder(like: Input, count: int) -> Input:
+    """What so many samples hold that lack a modality, in the form of one that has it."""
+    if isinstance(like, Padded):
+        values, lengths = like.values, like.lengths
+        return Padded(values.new_zeros(count, 1, *values.shape[2:]), lengths.new_full((count,), 1))
+    return like.new_zeros(count, *like.shape[1:])
 
 
 def _concatenate(parts: Sequence[Input]) -> Input:

@@ -156,7 +156,9 @@ class Step:
             values = torch.where(mask, values, values.new_zeros(()))
         total = values.sum() * self._share() if isinstance(count, Tensor) else values.sum()
         if distributed.processes() > 1:
-            count = distributed.sum(torch.as_tensor(count, device=values.device).to(values.dtype))
+            if not isinstance(count, Tensor):
+                count = values.new_full((), count)  # a copy would make the device wait
+            count = distributed.sum(count)
             total = total * distributed.processes()
         if isinstance(count, Tensor):
             return total / count.clamp(min=1)

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import ConfigError, DataError, counted
+from ..errors import ConfigError, counted
+from .batch import class_ids
 from .expression import described, own_name
 
 if TYPE_CHECKING:
@@ -116,22 +117,24 @@ class Classification(Task):
         return made
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return self._cross_entropy(prediction, target, "none")
+        costs = self._cross_entropy(prediction, target, "none")
+        if not self.class_weights:
+            return costs
+        # PyTorch's weights would be those of the classes that smoothing spreads the truth over, not of the sample.
+        return costs * _weights(self.class_weights, costs.device, costs.dtype)[target]
 
     def mean_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         own = type(self).loss is not Classification.loss  # of a subclass
-        if own or self.class_weights:  # by which PyTorch's mean would divide
+        if own or self.class_weights:
             return super().mean_loss(prediction, target)
         return self._cross_entropy(prediction, target, "mean")
 
     def _cross_entropy(self, prediction: Tensor, target: Tensor, reduction: str) -> Tensor:
-        _refuse_no_ids(target)
-        wide = _wide(prediction)
-        weights = None
-        if self.class_weights:
-            weights = _weights(self.class_weights, wide.device, wide.dtype)
         return F.cross_entropy(
-            wide, target, weights, reduction=reduction, label_smoothing=self.label_smoothing
+            _wide(prediction),
+            class_ids(target, "classification()"),
+            reduction=reduction,
+            label_smoothing=self.label_smoothing,
         )
 
     def confidence(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -162,14 +165,6 @@ TASKS: Mapping[str, type[Task]] = {"classification": Classification}
 @functools.cache  # to copy them to a device in each step would make it wait
 def _weights(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     return torch.tensor(values, device=device, dtype=dtype)
-
-
-def _refuse_no_ids(target: Tensor) -> None:
-    if target.dtype != torch.long or target.ndim != 1:
-        raise DataError(
-            f"Targets must be class ids [B] of type int64; here {target.dtype} of shape {list(target.shape)}: "
-            "of other whole numbers give target.long()."
-        )
 
 
 def _wide(values: Tensor) -> Tensor:

@@ -24,11 +24,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..methods._memory import Nothing
+from ..methods._samples import Samples
 from ..methods.infobridge.context import Label
 from ..methods.infobridge.critic import Critics, Perceptron
 from ..methods.infobridge.estimator import Estimator
-from ..methods.infobridge.memory import Nothing
-from ..methods.infobridge.samples import Samples
 from .answers import Answers
 from .bootstrap import Bootstrap
 from .intervals import Interval

@@ -151,6 +151,6 @@ class ARL(Method):
             return dict(output.unimodal)
         head, batch = step.model.head, step.batch
         # Under autocast features may be bfloat16, and gradients are worked on outside of it.
-        dtype = next(head.parameters()).dtype
+        dtype = step.model.like.dtype
         features = {m: z.to(dtype) for m, z in output.features.items()}
         return {m: head.alone(features, m, batch) for m in output.modalities}

@@ -101,7 +101,7 @@ class InfoReg(Method):
 
     def prepare(self, model: Multimodal, data: DataInfo) -> None:
         self.modalities = model.modalities
-        dtype = torch.promote_types(next(model.head.parameters()).dtype, torch.float32)
+        dtype = torch.promote_types(model.like.dtype, torch.float32)
         betas = torch.as_tensor(self.beta, dtype=dtype)
         if betas.ndim and len(betas) != len(self.modalities):
             raise ConfigError(

@@ -115,7 +115,7 @@ class ReconBoost(Method):
             raise ConfigError(
                 f"reconboost(order={self.order!r}) must name each of {', '.join(model.modalities)} once."
             )
-        self.r = nn.Parameter(next(model.head.parameters()).new_tensor(1.0))
+        self.r = nn.Parameter(model.like.new_tensor(1.0))
         if self.alpha:
             self.previous = copy.deepcopy(model).requires_grad_(False)
 

@@ -42,6 +42,7 @@ from torch import Tensor
 
 from .. import distributed
 from ..core import Batch, DataInfo, Epoch, Gradients, Method, Output, Step, evaluating
+from ..core.batch import class_ids
 from ..errors import ConfigError
 from ._clusters import kmeans, purity, scaled
 from ._snapshot import Snapshot
@@ -94,7 +95,7 @@ class Relearn(Method):
 
     def prepare(self, model: Multimodal, data: DataInfo) -> None:
         self.modalities, self.classes = model.modalities, data.classes
-        dtype = torch.promote_types(next(model.head.parameters()).dtype, torch.float32)
+        dtype = torch.promote_types(model.like.dtype, torch.float32)
         for name in ("gaps", "weights"):
             self.register_buffer(name, torch.zeros(len(self.modalities), dtype=dtype))
         self.register_buffer("count", torch.tensor(0))
@@ -154,11 +155,11 @@ class Relearn(Method):
         with evaluating(epoch.model):
             for read in batches:
                 batch = read.to(self.gaps.device)
-                assert batch.target is not None
+                target = class_ids(batch.target, "relearn()")
                 for m in modalities:
                     mask = batch.mask(m)
                     z = epoch.model.encode(m, batch)[mask].to(self.gaps.dtype)
-                    both = distributed.gather(z), distributed.gather(batch.target[mask])
+                    both = distributed.gather(z), distributed.gather(target[mask])
                     found[m].append(both)
         return {
             m: (torch.cat([z for z, _ in parts]), torch.cat([y for _, y in parts]))

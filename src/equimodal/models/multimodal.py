@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -61,6 +62,11 @@ class Multimodal(nn.Module):
         """C, the number of classes."""
         return self.head.classes
 
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the type and on the device that features and records of this model have: the head's, where it has any."""
+        return next(itertools.chain(self.head.parameters(), self.parameters()), torch.zeros(()))
+
     def encode(self, modality: str, batch: Batch) -> Tensor:
         """[B, d]: features of one modality, zero where a sample lacks it.
 
@@ -108,8 +114,7 @@ class Multimodal(nn.Module):
             return self.encode(modality, batch)
 
     def _zeros(self, modality: str, batch: Batch) -> Tensor:
-        like = next(self.head.parameters())
-        return like.new_zeros(len(batch), self.head.widths[modality])
+        return self.like.new_zeros(len(batch), self.head.widths[modality])
 
     def forward(self, batch: Batch, phase: Phase | None = None) -> Output:
         """The output of a batch; a phase says which encoders learn, which speak without gradient, and which are skipped."""

@@ -171,11 +171,11 @@ def law_decoupling(make: Make, world: World) -> None:
 
 
 def law_precision(make: Make, world: World) -> None:
-    """Law 12: with the model in bfloat16 by autocast training goes through, and losses and weights stay finite.
+    """Law 13: with the model in bfloat16 by autocast training goes through, and losses and weights stay finite.
 
     The run is long enough for what a method begins after its first epochs.
     """
-    law, world = "12 (precision)", replace(world, dtype=torch.float32, batches=2, epochs=8)
+    law, world = "13 (precision)", replace(world, dtype=torch.float32, batches=2, epochs=8)
     training = Training(make(), world)
     try:
         training.advance(host=functools.partial(plain_host, low=True))

@@ -14,7 +14,7 @@ from ..core import TASKS, Method, Task
 from ..core.expression import build
 from ..data.augmented import augmented
 from ..data.splits import Splits
-from ..errors import ConfigError, counted, nearest
+from ..errors import ConfigError, TrainingError, counted, nearest
 from ..methods import BY_NAME as METHODS
 from ..models import Multimodal
 from .folder import RunFolder
@@ -209,7 +209,14 @@ def _fit_in_processes(job: Job, progress: Progress) -> Run:
 
 def _fit_in_folder(job: Job, folder: RunFolder, progress: Progress) -> Run:
     folder.check(resume=job.resume, overwrite=job.overwrite)
-    in_processes(_work, job, job.settings.processes, progress)
+    try:
+        in_processes(_work, job, job.settings.processes, progress)
+    except TrainingError:
+        raise
+    except Exception:  # in any of them; the first may not have heard of it
+        if not job.resume:
+            folder.discard()
+        raise
     dtype = torch.float64 if job.settings.precision == "64" else torch.float32
     job.model.to(dtype)
     return read_run(job.learner().to(dtype), job.settings, folder)

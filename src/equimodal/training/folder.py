@@ -177,11 +177,16 @@ class RunFolder:
             *self.checkpoint.glob(".*.part"),
             *self.path.glob(".*.part"),
         ]
-        for file in [*inside, *kept, self.config]:
+        for file in [*inside, *kept]:
             file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something else is in it, or it is not there
+            self.checkpoint.rmdir()
+        self.config.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Delete a run that left nothing to go on from, and the folder unless something else is in it."""
+        """Delete a run without a checkpoint to go on from, and the folder unless something else is in it."""
+        if (self.checkpoint / "state.json").exists():
+            return
         self._clear()
         with contextlib.suppress(OSError):
             self.path.rmdir()

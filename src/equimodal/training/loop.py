@@ -21,7 +21,7 @@ from ..data.augmented import augmented
 from ..data.dropout import ModalityDropout
 from ..data.loader import Loader
 from ..data.splits import Splits
-from ..errors import CheckpointError, ConfigError, DataError, TrainingError, counted
+from ..errors import CheckpointError, ConfigError, TrainingError, counted
 from ..models import Multimodal
 from . import checkpoint
 from .checkpoint import Position, Snapshot
@@ -83,7 +83,15 @@ class Training:
         selecting = self.data.parts[self.settings.selected_on]
         self.selecting = selecting if len(selecting) else None
         # What methods may read, whatever the run is selected on: nothing learns from the test split.
-        self.val = self._feed(Loader(self.data.val, self.settings.batch_size, shuffle=False))
+        self.val = self._feed(
+            Loader(
+                self.data.val,
+                self.settings.batch_size,
+                shuffle=False,
+                rank=runtime.rank,
+                world=runtime.world,
+            )
+        )
         self.statistics = Statistics(self.learner.model.modalities, runtime.device)
         self.position, self.saved = Position(), Position()
         self.best: Best | None = None
@@ -118,10 +126,12 @@ class Training:
         self._open()
         try:
             return self._run()
+        except TrainingError:  # what was trained is looked at, and resumed
+            raise
         except (
-            DataError
+            Exception
         ):  # a file that cannot be read, say: the command can be given again as it was
-            if self.folder and self.runtime.first and not self.saved.step:
+            if self.folder and self.runtime.first and not self.job.resume:
                 self.folder.discard()
             raise
 

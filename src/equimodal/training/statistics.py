@@ -58,7 +58,7 @@ class Statistics:
 
     ρ_m of a batch is B times the mean confidence of modality m (probability of the true class under its unimodal
     logits, as they were in training) over the samples of the global batch that have m. A batch in which some modality
-    is missing everywhere does not enter the ratio. Counts are known without asking the device, so they are numbers.
+    is missing everywhere does not enter the ratio. The device is asked by `read` alone.
     """
 
     def __init__(self, modalities: tuple[str, ...], device: torch.device) -> None:
@@ -69,10 +69,9 @@ class Statistics:
     def clear(self) -> None:
         """Begin an epoch."""
         self.seen = 0
-        self.ratio_batches = 0
         self.updates: Counter[str] = Counter()
         self.correct = self._zeros()
-        self.ratio = self._zeros()
+        self.ratio, self.ratio_batches = self._zeros(), self._zeros()
         # First row: sums; second row: the first step that was not finite.
         self.rho = self._sums_and_firsts(len(self.modalities))
         self.losses: dict[tuple[str, ...], Tensor] = {}
@@ -113,16 +112,14 @@ class Statistics:
     def close(self, number: int) -> None:
         """All phases and micro-batches of a batch are done; `number` counts batches over the whole run."""
         totals = torch.stack(list(self._confidence.values()))
-        counts = [float(self._count[name]) for name in ("", *self.modalities)]
-        if distributed.processes() > 1:
-            message = distributed.sum(torch.cat([totals, totals.new_tensor(counts)]))
-            totals, counts = message[: len(totals)], message[len(totals) :].tolist()
-        samples, *there = counts
-        weights = [samples / count if count else 0.0 for count in there]
-        rho = torch.stack([t * w for t, w in zip(totals.unbind(), weights, strict=True)])
-        if all(there):
-            self.ratio += discrepancy(rho)
-            self.ratio_batches += 1
+        counts = torch.tensor([self._count[name] for name in ("", *self.modalities)])
+        counts = counts.to(totals, non_blocking=True)
+        message = distributed.sum(torch.cat([totals, counts]))
+        totals, samples, there = message.split([len(totals), 1, len(totals)])
+        rho = totals * (samples / there.clamp(min=1))
+        whole = there.all()
+        self.ratio += torch.where(whole, discrepancy(rho), 0)
+        self.ratio_batches += whole
         _accumulate(self.rho, rho, number)
         names = tuple(self._values)
         values = torch.stack([value.double() for value in self._values.values()])
@@ -152,12 +149,13 @@ class Statistics:
             firsts += _firsts(held, [f"loss {name!r}" for name in names])
         firsts += _firsts(self.rho, [f"modality {name!r}" for name in self.modalities])
         first = min(step for step, _ in firsts)
-        rho, ratio = self.rho[0].tolist(), float(self.ratio)
+        rho = self.rho[0].tolist()
+        ratio, ratio_batches = torch.stack([self.ratio, self.ratio_batches]).tolist()
         everything = sum(rho)
         return Figures(
             {name: total / max(self.updates[name], 1) for name, total in loss.items()},
             correct / max(seen, 1),
-            ratio / self.ratio_batches if self.ratio_batches else math.nan,
+            ratio / ratio_batches if ratio_batches else math.nan,
             {
                 m: r / everything if everything else math.nan
                 for m, r in zip(self.modalities, rho, strict=True)
@@ -178,9 +176,15 @@ class Statistics:
 
     def state(self) -> dict[str, Tensor]:
         """All sums by name, for a checkpoint between two batches."""
-        counts = {"seen": self.seen, "ratio_batches": self.ratio_batches}
-        counts |= {f"updates/{name}": count for name, count in self.updates.items()}
-        sums = {"correct": self.correct, "ratio": self.ratio, "rho": self.rho}
+        counts = {"seen": self.seen} | {
+            f"updates/{name}": count for name, count in self.updates.items()
+        }
+        sums = {
+            "correct": self.correct,
+            "ratio": self.ratio,
+            "ratio_batches": self.ratio_batches,
+            "rho": self.rho,
+        }
         losses = {f"losses/{json.dumps(names)}": held for names, held in self.losses.items()}
         notes = {f"notes/{json.dumps(names)}": held for names, held in self.notes.items()}
         return sums | losses | notes | {name: torch.tensor(count) for name, count in counts.items()}
@@ -188,9 +192,9 @@ class Statistics:
     def load(self, state: Mapping[str, Tensor]) -> None:
         """The inverse of `state`."""
         self.clear()
-        self.seen, self.ratio_batches = int(state["seen"]), int(state["ratio_batches"])
-        self.correct, self.ratio, self.rho = (
-            state[name].to(self.device) for name in ("correct", "ratio", "rho")
+        self.seen = int(state["seen"])
+        self.correct, self.ratio, self.ratio_batches, self.rho = (
+            state[name].to(self.device) for name in ("correct", "ratio", "ratio_batches", "rho")
         )
         for name, value in state.items():
             kind, _, names = name.partition("/")

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from equimodal.core import Classification, Epoch
+from equimodal.methods._samples import Samples
 from equimodal.methods.infobridge.context import Cluster, Label, Retrieval
 from equimodal.methods.infobridge.critic import Cosine, Critics
-from equimodal.methods.infobridge.samples import Samples
 
 WIDTHS = {"a": 3, "b": 3}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from equimodal.methods.infobridge.memory import Bank, Nothing, Queue
-from equimodal.methods.infobridge.samples import Samples
+from equimodal.methods._memory import Bank, Nothing, Queue
+from equimodal.methods._samples import Samples
 
 WIDTHS = {"a": 2, "b": 1}
 

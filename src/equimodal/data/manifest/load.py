@@ -361,7 +361,8 @@ def _left_out(
 ) -> dict[int, str]:
     found = absent(opened, rows, surveys, skip)
     if opened.shards is not None:
-        found |= {row: why for row, why in opened.shards.left_out.items() if row in rows}
+        before = opened.shards.left_out
+        found |= {row: before[row] for row in np.intersect1d(rows, list(before)).tolist()}
     if skip:
         rest = rows[~np.isin(rows, list(found))]
         found |= unreadable(opened.streams, rest, workers)

@@ -76,7 +76,7 @@ class BIO(Method):
 
     def prepare(self, model: Multimodal, data: DataInfo) -> None:
         if self.scores == "recorded":
-            self.record = Record("bio()", model.modalities, data, next(model.head.parameters()))
+            self.record = Record("bio()", model.modalities, data, model.like)
 
     def begin_epoch(self, epoch: Epoch) -> None:
         if self.scores == "recorded":

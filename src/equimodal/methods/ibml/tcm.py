@@ -70,7 +70,7 @@ class TCM(Method):
 
     def prepare(self, model: Multimodal, data: DataInfo) -> None:
         at_least("tcm", "strength", self.strength, len(model.modalities))
-        self.record = Record("tcm()", model.modalities, data, next(model.head.parameters()))
+        self.record = Record("tcm()", model.modalities, data, model.like)
 
     def begin_epoch(self, epoch: Epoch) -> None:
         self.record.turn()

@@ -70,19 +70,18 @@ from torch import Tensor
 
 from ... import distributed
 from ...core import DataInfo, Epoch, Gradients, Losses, Method, Output, Step, added
-from .build import made_context, made_critic, made_memory
+from .._samples import Samples, gathered, gathered_scaled
+from .build import MemoryName, made_context, made_critic, made_memory
 from .context import ContextName
 from .critic import CriticName, Critics
 from .estimator import Estimator, NegativesName
-from .memory import MemoryName
 from .nce import Margin
 from .options import (
-    refuse_lost_index,
+    refuse_unfit,
     refuse_unless_above,
     refuse_unless_at_least,
     refuse_unless_one_of,
 )
-from .samples import Samples, gathered, gathered_scaled
 
 if TYPE_CHECKING:
     from ...models.multimodal import Multimodal
@@ -177,7 +176,7 @@ class InfoBridge(Method):
         estimator = Estimator(
             critics, context, memory, self.negatives, self.negatives_count, self.margin
         )
-        like = next(model.head.parameters(), memory.values).dtype
+        like = model.like.dtype
         self.estimator = estimator.to(torch.promote_types(like, torch.float32))
 
     def _samples(self, data: DataInfo) -> int:
@@ -188,8 +187,8 @@ class InfoBridge(Method):
     def losses(self, losses: Losses, output: Output, step: Step) -> Losses:
         if self.estimator is None or len(output.features) < 2:
             return losses
-        if self.memory == "bank" or self.context in ("cluster", "retrieval"):
-            refuse_lost_index(step.batch, self.expression())
+        record = self.memory == "bank" or self.context in ("cluster", "retrieval")
+        refuse_unfit(step.batch, self.expression(), record)
         generator = step.generator("negatives")
         reduced = self.critic_weight == "one"
         gather = functools.partial(gathered_scaled, weight=self.alpha if reduced else 1.0)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
+from .._memory import Bank, Memory, Nothing, Queue
 from .context import Cluster, Constant, Context, ContextName, Label, Retrieval
 from .critic import Bilinear, Cosine, Critic, CriticName, Perceptron
-from .memory import Bank, Memory, MemoryName, Nothing, Queue
 
-__all__ = ["made_context", "made_critic", "made_memory"]
+__all__ = ["MemoryName", "made_context", "made_critic", "made_memory"]
+
+MemoryName = Literal["topup", "bank", "none"]
 
 
 def made_context(

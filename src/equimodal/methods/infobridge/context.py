@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from ...core import Epoch
 from .._clusters import far_apart, lloyd, nearest
+from .._samples import Samples
 from .critic import Critics
-from .samples import Samples
 
 __all__ = ["Cluster", "Constant", "Context", "ContextName", "Label", "Retrieval"]
 

@@ -8,12 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from .._memory import Memory
+from .._samples import Samples
 from . import nce
 from .context import Context
 from .critic import Critics
-from .memory import Memory
 from .negatives import Candidates, Draw, draw
-from .samples import Samples
 
 __all__ = ["Estimator", "NegativesName", "Term"]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import get_args
 
 from ...core import Batch
+from ...core.batch import class_ids
 from ...errors import ConfigError, nearest
 
 __all__ = [
-    "refuse_lost_index",
+    "refuse_unfit",
     "refuse_unless_above",
     "refuse_unless_at_least",
     "refuse_unless_one_of",
@@ -38,9 +39,10 @@ def refuse_unless_above(bound: float, **options: float) -> None:
             raise ConfigError(f"infobridge({option}={value}): {option} must be above {bound}.")
 
 
-def refuse_lost_index(batch: Batch, who: str) -> None:
-    """A method that keeps a record per sample must know which samples these are."""
-    if batch.index is None:
+def refuse_unfit(batch: Batch, who: str, record: bool) -> None:
+    """A batch has class ids, and says which samples these are where a record of each is kept."""
+    class_ids(batch.target, who)
+    if record and batch.index is None:
         raise ConfigError(
             f"{who} keeps a record per sample: give every Batch the index of its samples."
         )

@@ -45,7 +45,7 @@ from torch import Tensor, nn
 from ... import distributed
 from ...core import DataInfo, Gradients, Losses, Method, Output, Step, added
 from ...errors import ConfigError, nearest
-from ..infobridge.samples import gathered
+from .._samples import gathered
 from .contrast import Columns, FalseNegatives
 from .memory import MemoryName, build
 
@@ -121,7 +121,7 @@ class InfoNCE(Method):
             )
         pairs = itertools.combinations(model.modalities, 2)
         self.pairs = [pair for pair in pairs if self.anchor is None or self.anchor in pair]
-        dtype = torch.promote_types(next(model.head.parameters()).dtype, torch.float32)
+        dtype = torch.promote_types(model.like.dtype, torch.float32)
         self.projections = nn.ModuleDict(
             {m: nn.Linear(d, self.dim, bias=False) for m, d in model.head.widths.items()}
             if self.pairs

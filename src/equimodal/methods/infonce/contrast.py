@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ... import distributed
 from ...core import Step
-from ..infobridge.memory import Memory
-from ..infobridge.samples import Samples, gathered
+from .._memory import Memory
+from .._samples import Samples, gathered
 
 __all__ = ["Columns", "FalseNegatives"]
 

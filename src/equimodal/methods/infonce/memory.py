@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..infobridge import memory
-from ..infobridge.samples import Samples
+from .. import _memory as memory
+from .._samples import Samples
 
 __all__ = ["Bank", "MemoryName", "Nothing", "build"]
 

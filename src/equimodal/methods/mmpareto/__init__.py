@@ -84,7 +84,7 @@ class MMPareto(Method):
         self.gamma, self.rescale = gamma, rescale
 
     def prepare(self, model: Multimodal, data: DataInfo) -> None:
-        like = next(model.head.parameters())
+        like = model.like
         widths = {} if model.head.auxiliary else model.head.widths
         made = {m: nn.Linear(d, data.classes) for m, d in widths.items()}
         self.classifiers = nn.ModuleDict(made).to(like.device, like.dtype)

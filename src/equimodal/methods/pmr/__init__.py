@@ -42,6 +42,7 @@ from torch import Tensor, nn
 
 from ... import distributed
 from ...core import DataInfo, Epoch, Gradients, Losses, Method, Output, Step, added, evaluating
+from ...core.batch import class_ids
 from ...errors import ConfigError
 from .prototypes import Prototypes
 
@@ -112,7 +113,8 @@ class PMR(Method):
 
     def losses(self, losses: Losses, output: Output, step: Step) -> Losses:
         logits = {m: self._of(m).logits(z) for m, z in output.features.items()}
-        known = [step.batch.mask(m) & self._of(m).seen[step.target] for m in logits]
+        target = class_ids(step.target, "pmr()")
+        known = [step.batch.mask(m) & self._of(m).seen[target] for m in logits]
         there = torch.stack(known)
         slow, dominant = self._weights(logits, there, step)
         terms = {}
@@ -166,8 +168,7 @@ class PMR(Method):
                 batch = read.to(self.updated.device)
                 for m in epoch.model.modalities:
                     z = epoch.model.encode(m, batch)
-                    assert batch.target is not None
-                    self._of(m).add(z, batch.target, batch.mask(m))
+                    self._of(m).add(z, class_ids(batch.target, "pmr()"), batch.mask(m))
 
 
 def _entropy(logits: Tensor) -> Tensor:

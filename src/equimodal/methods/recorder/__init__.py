@@ -42,6 +42,7 @@ from torch import Tensor
 
 from ... import distributed
 from ...core import DataInfo, Epoch, Gradients, Losses, Method, Output, Step
+from ...core.batch import class_ids
 from ...errors import ConfigError
 from .gradients import cosines, norms, products
 from .moments import Moments
@@ -148,13 +149,14 @@ class Recorder(Method):
         batch, nothing = step.batch, torch.zeros_like(output.fused)
         own = {m: output.unimodal[m] for m in output.unimodal if m in step.phase.train}
         said = torch.stack([*(own.get(m, nothing) for m in self.modalities), output.fused])
-        everyone = torch.ones_like(step.target, dtype=torch.bool)
+        ids = class_ids(step.target, "recorder()")
+        everyone = torch.ones_like(ids, dtype=torch.bool)
         there = torch.stack([*(batch.mask(m) & (m in own) for m in self.modalities), everyone])
-        flat, target = said.flatten(0, 1), step.target.repeat(len(said))
+        flat, target = said.flatten(0, 1), ids.repeat(len(said))
         values = torch.stack([step.task.confidence(flat, target), step.task.loss(flat, target)])
         kept = torch.where(there, values.view(2, *there.shape).double(), 0)
         classes = torch.arange(self.by_class.shape[2], device=target.device)
-        members = (step.target[:, None] == classes).double()
+        members = (ids[:, None] == classes).double()
         return torch.cat([kept, there[None].double()]) @ members
 
 

@@ -55,6 +55,6 @@ def norms(grads: Gradients, model: Multimodal, modalities: Sequence[str]) -> Ten
         names = grads.names_in(model.encoders[m])
         own = [total[name] for name in names if name in total]
         norm = torch.nn.utils.get_total_norm(own).double() if own else None
-        kept = next(model.head.parameters()).new_zeros(()).double() if norm is None else norm
+        kept = model.like.new_zeros(()).double() if norm is None else norm
         found.append(torch.stack([kept, torch.full_like(kept, norm is not None)]))
     return torch.stack(found, 1)

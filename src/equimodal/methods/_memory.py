@@ -1,6 +1,6 @@
-"""Memories of past features: where negatives come from when a batch has too few.
+"""Memories of past features, for contrastive methods: where negatives come from when a batch has too few.
 
-A plain queue has a trap that the paper's text does not see: a fresh positive key beside stale negative keys lets the
+A plain queue has a trap that InfoBridge's text does not see: a fresh positive key beside stale negative keys lets the
 critic tell them apart by how far the encoders have moved, and this wrecks the features. Hence a queue only tops up, and
 the bank makes positive and negative keys equally stale. Everything stored is detached.
 """
@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from .samples import Samples
+from ._samples import Samples
 
-__all__ = ["Bank", "Memory", "MemoryName", "Nothing", "Queue"]
-
-MemoryName = Literal["topup", "bank", "none"]
+__all__ = ["Bank", "Memory", "Nothing", "Queue"]
 
 
 class Memory(nn.Module, abc.ABC):

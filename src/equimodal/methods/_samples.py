@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ... import distributed
-from ...core import Batch
+from .. import distributed
+from ..core import Batch
 
 __all__ = ["Samples", "gathered", "gathered_scaled"]
 
@@ -58,8 +58,8 @@ def gathered(
     known = [features[m] if m in features else like.new_zeros(size, d) for m, d in widths.items()]
     packed = gather(torch.cat(known, 1)).split(list(widths.values()), 1)
     masks = [batch.mask(m) if m in features else batch.mask(m) & False for m in widths]
-    assert batch.target is not None
     index = -1 - torch.arange(size, device=batch.device) if batch.index is None else batch.index
+    assert batch.target is not None
     ids, mine = [index, batch.target, *masks], slice(0, size)
     if distributed.processes() > 1:
         ids, mine = _all_ids(ids, numbered=batch.index is not None)
