@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .models import Multimodal, encoders, heads
     from .training.evaluate import evaluate
     from .training.fit import fit
+    from .training.run import load
 
 __version__ = "0.1.0"
 
@@ -52,6 +53,7 @@ __all__ = [
     "evaluate",
     "fit",
     "heads",
+    "load",
     "methods",
 ]
 
@@ -67,6 +69,7 @@ _HOME = {
     "fit": "training.fit",
     "diagnose": "diagnostics.diagnosis",
     "evaluate": "training.evaluate",
+    "load": "training.run",
     "data": "",
     "methods": "",
 }

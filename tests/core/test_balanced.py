@@ -375,6 +375,31 @@ def test_the_rate_is_the_methods() -> None:
     assert [learner.rate(epoch) for epoch in range(3)] == [1, 0.25, 0.0625]
 
 
+def _first_losses(learner: Balanced) -> None:
+    batch = batches_of(1)[0]
+    for epoch in range(2):
+        learner.begin_epoch(epoch)
+        (step,) = learner.steps(batch, epoch)
+        output = learner(step)
+        learner.backward(learner.losses(output, step), output, step)
+
+
+def test_a_learning_rate_that_nobody_asks_for_is_told() -> None:
+    """Once, in the first epoch in which it matters."""
+
+    class Falling(Method):
+        def rate(self, rate: float, epoch: int) -> float:
+            return rate / 2**epoch
+
+    with pytest.warns(UserWarning, match=r"Falling\(\) multiplies.*of epoch 1 by 0\.5.*LambdaLR"):
+        _first_losses(Balanced(model_of(1), Falling()))
+    asked = Balanced(model_of(1), Falling())
+    optimizer = torch.optim.SGD(asked.parameters(), lr=0.1)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, asked.rate)
+    _first_losses(asked)  # a warning would be an error
+    _first_losses(Balanced(model_of(1), Uniform()))
+
+
 def test_training_learns() -> None:
     """All of it together: the loss of the last epoch is below that of the first."""
     model, batches = model_of(2), batches_of(2)

@@ -81,7 +81,8 @@ def test_results_show_percent_and_the_weights_that_were_tested(
         {
             "test": {
                 "samples": 1200,
-                "fused": {"accuracy": 0.8167},
+                "fused": {"accuracy": 0.8167, "balanced_accuracy": 0.6},
+                "confusion": [[900, 100], [120, 80]],
                 "modalities": {
                     "a": {"decoupled": 0.5, "probe": 0.75, "samples": 100},
                     "b": {"decoupled": None, "samples": 0},
@@ -101,5 +102,6 @@ def test_results_show_percent_and_the_weights_that_were_tested(
     assert (
         "fused 81.7 79.4 to 83.8 – a, decoupled 50.0 40.4 to 59.6 75.0 b, decoupled – – –" in said
     )
+    assert "mean over the classes 60.0% · always naming the most frequent class 83.3%" in said
     assert "ratio 2.35 · weights of epoch 4 of 5 (best on test: not comparable" in said
     assert "62 s" in said

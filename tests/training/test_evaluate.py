@@ -49,6 +49,8 @@ def test_figures(modalities: int, missing: float) -> None:
         assert score.cross_entropy == pytest.approx(log_loss(truth, p, labels=range(3)), abs=1e-12)
         assert score.calibration_error == pytest.approx(slow_calibration(p, truth), abs=1e-12)
         assert score.samples == here.sum()
+        balanced = np.mean([(p[truth == c].argmax(1) == c).mean() for c in set(truth.tolist())])
+        assert score.balanced_accuracy == pytest.approx(balanced, abs=1e-12)
     truth, said = batch.target.numpy(), output.fused.argmax(1).numpy()
     assert found.confusion.tolist() == confusion_matrix(truth, said).tolist()
 

@@ -190,6 +190,47 @@ def test_the_best_epoch_is_the_first_on_a_tie() -> None:
     )
 
 
+@pytest.mark.parametrize("by", ["accuracy", "balanced_accuracy", "cross_entropy"])
+def test_the_best_epoch_is_best_in_what_was_asked(by: str) -> None:
+    chosen: list[int] = []
+    options = {**OPTIONS, "epochs": 8, "seed": 4}
+    for asked in (by, None):
+        run = fit(small.model(1), _unequal(), "joint()", select_by=asked, **options)
+        values = [(-1 if by == "cross_entropy" else 1) * line["val"][by] for line in run.history]
+        assert run.results["select_by"] == (asked or "accuracy")
+        chosen.append(run.results["epoch"])
+    assert chosen[0] == values.index(max(values))
+    assert (chosen[0] == chosen[1]) == (by == "accuracy"), "the test needs epochs that differ"
+
+
+def _unequal() -> Splits:
+    """One class has most of the samples, and one modality too little to tell the others."""
+    train, val = small.part(300, 1, 1, 0.0), small.part(120, 2, 1, 0.0)
+    parts = [
+        part.subset([i for i in range(len(part)) if i % 3 == 0 or i % 24 < 3])
+        for part in (train, val)
+    ]
+    return Splits("small", *parts, small.part(24, 3, 1, 0.0))
+
+
+def test_epochs_that_name_one_class_only_are_told() -> None:
+    class Said(Silent):
+        lines: list[str] = []
+
+        def message(self, text: str) -> None:
+            self.lines.append(text)
+
+    said = Said()
+    options = {**OPTIONS, "lr": 1e-6, "epochs": 1}
+    fit(small.model(1), _unequal(), "joint()", progress=said, **options)
+    assert (
+        "always naming its most frequent class (80.0%): --select-by cross_entropy" in said.lines[-1]
+    )
+    fit(small.model(1), _unequal(), "joint()", progress=said, select_by="cross_entropy", **options)
+    fit(small.model(), small.splits(), "joint()", progress=said, **OPTIONS)
+    assert sum("most frequent" in line for line in said.lines) == 1
+
+
 def test_patience() -> None:
     options = {**OPTIONS, "epochs": 30, "schedule": "none"}
     whole = fit(small.model(), small.splits(), "joint()", **options)

@@ -105,6 +105,19 @@ def test_balanced_class_weights_are_written_down_as_numbers(tmp_path: Path) -> N
     assert isinstance(same, Classification) and list(same.class_weights) == by_hand
 
 
+def test_a_model_of_ones_own_is_loaded(folder: Path, tmp_path: Path) -> None:
+    resolved, out = load(folder).settings, tmp_path / "run"
+    data = load_data(resolved)
+    run = fit(make_model(resolved, data), data, "uniform()", out=out, epochs=1, batch_size=16)
+    with pytest.raises(ConfigError, match=r"say equimodal\.load\(.*, model\) there"):
+        load(out)
+    batch = data.test.fetch(range(9))
+    torch.manual_seed(7)
+    found = load(out, make_model(resolved, data))
+    assert torch.equal(found.predict(batch).fused, run.predict(batch).fused)
+    assert found.results["test"] == run.results["test"]
+
+
 @pytest.mark.parametrize(
     ("task", "words"),
     [
@@ -133,6 +146,7 @@ def test_predictions(folder: Path) -> None:
     assert set(table["split"]) == {"test"}
     fitted = fuse(output.unimodal, run.results["fusion"]["weights"], batch.present)
     assert run.results["fusion"]["kept"]  # so that it is the prediction
+    assert torch.equal(run.predict(batch).fused, fitted)
     for name, logits in {"fused": output.fused, "fitted": fitted, **output.unimodal}.items():
         here = batch.mask(name).tolist() if name in output.unimodal else [True] * 40
         expected = logits.double().softmax(1)

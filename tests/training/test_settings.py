@@ -40,6 +40,7 @@ def test_every_default_is_written_out() -> None:
         "task",
         "clip",
         "patience",
+        "select_by",
         "val_fraction",
         "threads",
         "split_seed",

@@ -16,7 +16,7 @@ ANEW = frozenset({"data_root", "device", "workers", "threads", "checkpoint_every
 """Settings that change neither what is learned nor what is written down about it."""
 
 
-LATER = frozenset({"augment", "split_seed", "task"})
+LATER = frozenset({"augment", "select_by", "split_seed", "task"})
 """Settings that the first stores did not know: nothing is hashed of them where they are not used, so that keys stay."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import operator
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -82,6 +83,7 @@ class Balanced(nn.Module):
         self.method.to(next((p.device for p in model.parameters()), None))
         self._watched = self._overrides("gradients", "observe")
         self._begins = self._overrides("begin_epoch")
+        self._rate_asked = not self._overrides("rate")
         self._last_begun = 0  # here, where `begun` is also that of a run that is resumed
         self._trainable: dict[str, Tensor] = {}
         self._names: dict[Tensor, str] = {}
@@ -119,6 +121,7 @@ class Balanced(nn.Module):
 
     def rate(self, epoch: int) -> float:
         """The method's multiplier of the learning rate, for `torch.optim.lr_scheduler.LambdaLR`."""
+        self._rate_asked = True
         return self.method.rate(1.0, epoch)
 
     def steps(
@@ -196,6 +199,8 @@ class Balanced(nn.Module):
                 f"Epoch {step.epoch} has not begun, which {self.method.expression()} needs: say "
                 f"learner.begin_epoch({step.epoch}, train, val, optimizer) before its first batch."
             )
+        if not self._rate_asked:
+            self._warn_of_lost_rate(step.epoch)
         if not self._trainable:
             self._remember_trainable()
         rows = self.method.wants_rows(step.epoch)
@@ -250,6 +255,17 @@ class Balanced(nn.Module):
             ) from None
         self.task.check(classes)
         return classes
+
+    def _warn_of_lost_rate(self, epoch: int) -> None:
+        factor = self.method.rate(1.0, epoch)
+        if factor == 1:
+            return
+        self._rate_asked = True  # said once
+        warnings.warn(
+            f"{self.method.expression()} multiplies the learning rate of epoch {epoch} by {factor:g}, and nobody asked for it: "
+            "say LambdaLR(optimizer, learner.rate), or multiply your own schedule by learner.rate(epoch).",
+            stacklevel=3,
+        )
 
     def _backward_rows(self, losses: Losses, backward: Callable[..., object]) -> None:
         names = list(losses)

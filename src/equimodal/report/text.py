@@ -81,6 +81,10 @@ def figure(value: float | None, digits: int = 2) -> str:
     return NONE if value is None else f"{value:.{digits}f}"
 
 
+UNEQUAL = 1.5
+"""Times its share among equal classes that the most frequent class has before accuracy alone misleads."""
+
+
 def results(found: Mapping[str, Any]) -> None:
     """Print the final figures of a run, as they stand in its `results.json`."""
     test = found["test"]
@@ -94,6 +98,12 @@ def results(found: Mapping[str, Any]) -> None:
     ]
     what = f"test accuracy, {test['samples']:,} samples"
     print_table((what, "%", "95% interval", "linear probe, %"), rows)
+    counts = [sum(row) for row in test["confusion"]]
+    if max(counts) >= UNEQUAL * sum(counts) / len(counts):
+        mean, most = test["fused"]["balanced_accuracy"], max(counts) / sum(counts)
+        print_text(
+            f"mean over the classes {percent(mean)}% · always naming the most frequent class {percent(most)}%"
+        )
     ratio = figure(found["train"]["discrepancy_ratio"])
     print_text(
         f"discrepancy ratio {ratio} · weights of epoch {found['epoch'] + 1} of {found['epochs']} "

@@ -24,6 +24,7 @@ __all__ = [
     "Features",
     "Predictions",
     "Score",
+    "balanced_accuracy",
     "calibration_error",
     "collect",
     "evaluate",
@@ -60,15 +61,26 @@ class Score:
 
     Attributes:
         accuracy: fraction right.
+        balanced_accuracy: mean over the classes that there are of the fraction of their samples that are right.
         cross_entropy: the task's loss, in nats.
         calibration_error: see `calibration_error`.
         samples: that it was measured on.
     """
 
     accuracy: float
+    balanced_accuracy: float
     cross_entropy: float
     calibration_error: float
     samples: int
+
+    def figures(self) -> dict[str, float | None]:
+        """As in `results.json`; what could not be measured is None."""
+        return {
+            "accuracy": _known(self.accuracy),
+            "balanced_accuracy": _known(self.balanced_accuracy),
+            "cross_entropy": _known(self.cross_entropy),
+            "calibration_error": _known(self.calibration_error),
+        }
 
 
 @dataclass(frozen=True)
@@ -87,22 +99,13 @@ class Evaluation:
 
     def figures(self) -> dict[str, Any]:
         """As in `results.json`; what could not be measured is None."""
-        modalities = {
-            name: {
-                "decoupled": _known(score.accuracy),
-                "cross_entropy": _known(score.cross_entropy),
-                "calibration_error": _known(score.calibration_error),
-                "samples": score.samples,
-            }
-            for name, score in self.decoupled.items()
-        }
-        fused = {
-            "accuracy": _known(self.fused.accuracy),
-            "cross_entropy": _known(self.fused.cross_entropy),
-            "calibration_error": _known(self.fused.calibration_error),
-        }
+        modalities: dict[str, dict[str, Any]] = {}
+        for name, score in self.decoupled.items():
+            known: dict[str, Any] = score.figures()
+            accuracy = known.pop("accuracy")
+            modalities[name] = {"decoupled": accuracy, **known, "samples": score.samples}
         return {
-            "fused": fused,
+            "fused": self.fused.figures(),
             "modalities": modalities,
             "samples": self.fused.samples,
             "confusion": self.confusion.tolist(),
@@ -198,12 +201,26 @@ def score(predictions: Predictions, task: Task) -> Evaluation:
 
 def _score(logits: Tensor, target: Tensor, task: Task) -> Score:
     logits = logits.double()
+    right = task.correct(logits, target).double()
     return Score(
-        float(task.correct(logits, target).double().mean()),
+        float(right.mean()),
+        balanced_accuracy(right, target),
         float(task.loss(logits, target).mean()),
         calibration_error(logits.softmax(1), target),
         len(target),
     )
+
+
+def balanced_accuracy(right: Tensor, target: Tensor) -> float:
+    """Mean over the classes that there are of the fraction of their samples that are right; NaN of no sample.
+
+    Args:
+        right: [N], 1 or True where a prediction is right.
+        target: [N] class ids.
+    """
+    counts = torch.bincount(target)
+    hits = torch.bincount(target, weights=right.double())
+    return float((hits / counts)[counts > 0].mean())
 
 
 def calibration_error(probabilities: Tensor, target: Tensor, bins: int = 15) -> float:

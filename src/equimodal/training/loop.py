@@ -228,7 +228,7 @@ class Training:
         figures = self._log()
         self._refuse_bad_weights()
         found = self._evaluate()
-        self._select(epoch, self.runtime.share(math.nan if found is None else found.fused.accuracy))
+        self._select(epoch, *self.runtime.share(self._judged(found)))
         self._show(figures)  # now with this epoch's validation accuracy
         self._record(epoch, figures, found)
         self.statistics.clear()
@@ -240,11 +240,17 @@ class Training:
             return None
         return evaluate(self.learner, self.selecting, self.settings.batch_size)
 
-    def _select(self, epoch: int, accuracy: float) -> None:
+    def _judged(self, found: Evaluation | None) -> tuple[float, float]:
+        """The accuracy, and what the epoch is worth."""
+        if found is None:
+            return math.nan, math.nan
+        return found.fused.accuracy, self.settings.worth(found.fused.figures())
+
+    def _select(self, epoch: int, accuracy: float, worth: float) -> None:
         self.accuracy = accuracy
-        if math.isnan(accuracy) or (self.best is not None and accuracy <= self.best.accuracy):
+        if math.isnan(worth) or (self.best is not None and worth <= self.best.worth):
             return
-        self.best = Best(epoch, accuracy)
+        self.best = Best(epoch, worth)
         if self.settings.select == "best":
             self.best_weights = {
                 n: t.detach().clone() for n, t in self.learner.state_dict().items()
@@ -363,7 +369,7 @@ class Training:
         values = {
             "settings": self._identity(),
             "fingerprint": self.data.fingerprint,
-            "best": None if self.best is None else [self.best.epoch, self.best.accuracy],
+            "best": None if self.best is None else [self.best.epoch, self.best.worth],
             "accuracy": None if math.isnan(self.accuracy) else self.accuracy,
             "optimizer": counts,
             "generators": drawn_values,
@@ -423,7 +429,18 @@ class Training:
 
     # The end.
 
+    def _advise_other_selection(self) -> None:
+        if not self.best or not self.selecting or self.settings.select_by is not None:
+            return
+        most = max(self.selecting.class_counts.values()) / len(self.selecting)
+        if self.settings.select == "best" and self.best.worth <= most:
+            self.progress.message(
+                f"no epoch was better on {self.settings.selected_on} than always naming its most frequent class "
+                f"({100 * most:.1f}%): --select-by cross_entropy or balanced_accuracy may tell them apart"
+            )
+
     def _conclude(self) -> Run:
+        self._advise_other_selection()
         if self.best_weights:
             self.learner.load_state_dict(self.best_weights)
         self.learner.eval()

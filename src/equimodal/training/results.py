@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from .. import __version__
-from ..core import Balanced
+from ..core import Balanced, Batch, Output
 from ..data.splits import Splits
 from ..errors import CheckpointError
 from ..models import Multimodal
@@ -58,13 +58,21 @@ class Run:
     def model(self) -> Multimodal:
         return self.learner.model
 
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> Output:
+        """What the trained model says, with the fitted fusion where the run keeps it; `learner.predict` says it without."""
+        output, weights = self.learner.predict(batch), fusion_weights(self.results)
+        if weights is None:
+            return output
+        return replace(output, fused=fuse(output.unimodal, weights, batch.present))
+
 
 @dataclass(frozen=True)
 class Best:
-    """The epoch with the best fused accuracy on the data that selects; the first on a tie."""
+    """The epoch whose fused prediction is worth most on the data that selects; the first on a tie."""
 
     epoch: int
-    accuracy: float
+    worth: float
 
 
 def read_run(learner: Balanced, settings: Settings, folder: RunFolder) -> Run:
@@ -140,6 +148,7 @@ def provenance(
         "epoch": selected,
         "epochs": len(history),
         "select": settings.select,
+        "select_by": settings.select_by or "accuracy",
         "protocol": settings.protocol,
         "selected_on": settings.selected_on,
         "data": settings.data,
@@ -169,6 +178,7 @@ def brief(found: Evaluation) -> dict[str, Any]:
     """Of an epoch's validation, as in `metrics.jsonl`."""
     return {
         "accuracy": found.fused.accuracy,
+        "balanced_accuracy": found.fused.balanced_accuracy,
         "cross_entropy": found.fused.cross_entropy,
         "modalities": {name: finite(s.accuracy) for name, s in found.decoupled.items()},
         "losses": {name: finite(s.cross_entropy) for name, s in found.decoupled.items()},

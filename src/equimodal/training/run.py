@@ -262,25 +262,30 @@ def _width(modality: str, encoder: nn.Module, data: Dataset) -> int:
 # Runs that are done.
 
 
-def load(folder: Path | str) -> Run:
-    """The trained model of a run that `train` made, with the selected weights, on the CPU; its data are not needed.
+def load(folder: Path | str, model: Multimodal | None = None) -> Run:
+    """The trained model of a run, with the selected weights, on the CPU; its data are not needed.
+
+    Args:
+        folder: of the run.
+        model: of a run that `fit` made, built as it was then: it receives the weights. A run that `train` made builds its own.
 
     Raises:
-        ConfigError: the folder is not a run's.
+        ConfigError: the folder is not a run's, or the model has to be given.
         CheckpointError: there is no checkpoint, or it is damaged or of another model.
     """
     place = RunFolder(Path(folder))
     place.require_run()
     settings = Settings.from_toml(place.config)
     made_for = place.read_json(place.split)
-    if not settings.encoders:
+    if model is None and not settings.encoders:
         raise ConfigError(
-            f"{folder} was trained in Python with a model of its own: build that model and load "
-            f"{place.checkpoint} into it."
+            f"{folder} was trained in Python with a model of its own: build that model, and say equimodal.load({str(folder)!r}, "
+            "model) there."
         )
-    head = _head(settings, made_for["widths"], len(made_for["classes"]))
-    model = Multimodal(_encoders(settings.encoders), head)
-    model.to(torch.float64 if settings.precision == "64" else torch.float32)
+    if model is None:
+        head = _head(settings, made_for["widths"], len(made_for["classes"]))
+        model = Multimodal(_encoders(settings.encoders), head)
+    model.cpu().to(torch.float64 if settings.precision == "64" else torch.float32)
     learner = Balanced(
         model,
         _method(settings),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -69,10 +70,12 @@ class Settings(BaseModel):
         None, gt=0, description="largest norm of the gradient; else it is not cut"
     )
     select: Literal["best", "last"] = Field("best", description="which epoch's weights are tested")
-    patience: int | None = Field(
+    select_by: Literal["accuracy", "balanced_accuracy", "cross_entropy"] | None = Field(
         None,
-        ge=1,
-        description="stop after so many epochs without a better validation accuracy; else never",
+        description="what the best epoch is best in, on validation; else accuracy",
+    )
+    patience: int | None = Field(
+        None, ge=1, description="stop after so many epochs without a better one; else never"
     )
     protocol: Literal["honest", "paper"] = Field(
         "honest",
@@ -158,6 +161,13 @@ class Settings(BaseModel):
         tables = {"encoders": self.encoders, "augment": self.augment}
         own = {name: {m: v for m, v in of.items() if m == modality} for name, of in tables.items()}
         return self.changed(modalities=(modality,), method="joint()", head=None, **own)
+
+    def worth(self, figures: Mapping[str, float | None]) -> float:
+        """What an epoch is worth by the figures of its fused prediction; more is better, NaN where that is unknown."""
+        value = figures[self.select_by or "accuracy"]
+        if value is None:
+            return math.nan
+        return -value if self.select_by == "cross_entropy" else value
 
     def resolved(self, **values: Any) -> Self:
         """These settings with other values, and every default written out."""

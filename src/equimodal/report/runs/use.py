@@ -168,7 +168,8 @@ def _by_class(run: Record, several: bool) -> Any:
     return matrix(
         f"Accuracy by class, {run.name}" if several else "Accuracy by class",
         "A class that one modality tells and another does not is where the second can learn from the first.",
-        "Fraction of the test samples of a class (column) that the fused logits, or a modality's own, tell (row).",
+        "Fraction of the test samples of a class (column) that the fused logits, or a modality's own, tell (row). "
+        f"Mean over the classes, fused: {np.mean([v for v in values[0] if v is not None]):.1%}.",
         rows,
         run.classes,
         values,
