@@ -64,6 +64,54 @@ def test_a_run_is_resumed_and_predicts_where_the_data_have_moved(
     assert pq.read_table("run/predictions-val.parquet").num_rows == 3
 
 
+@pytest.mark.parametrize("labels", ["no line", "no column", "empty", "some"])
+def test_new_rows_without_labels_are_predicted_whole(
+    labels: str, pets: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The rows of the run's own table as new ones: what is said of its test rows is what the run said of them."""
+    said(capsys, 0, "train", pets, *QUICK, "--epochs=1", "--out=run")
+    table, new = own.rows(), tmp_path / "new"
+    pets.parent.rename(new)
+    for i, row in enumerate(table):
+        row["species"] = row["species"] if labels == "some" and i % 2 else ""
+        row.pop("owner")
+        if labels.startswith("no"):
+            row.pop("species")
+    table[12] |= {"photo": "", "weight": "", "sex": ""}
+    own.write_table(new / "pets.csv", table)
+    if labels == "no line":
+        toml = new / "pets.toml"
+        toml.write_text(toml.read_text().replace('label = "species"\n', ""))
+    told = said(capsys, 0, "predict", "run", "--data=new/pets.toml")
+    found = pq.read_table("run/predictions-pets.parquet").to_pylist()
+    assert [row["name"] for row in found] == [row["id"] for row in table]
+    assert [row["present_photo"] for row in found] == [bool(row["photo"]) for row in table]
+    assert [row["target"] for row in found] == [row.get("species") or None for row in table]
+    assert ("accuracy" in told) == (labels == "some")
+    if labels == "some":
+        right = sum(row["prediction"] == row["target"] for row in found[1::2])
+        assert f"accuracy {100 * right / 22:.1f}%" in told
+        assert "the 22 of 45 samples that have a label" in told
+    before = pq.read_table("run/predictions.parquet").to_pylist()
+    after = {row["name"]: row for row in found}
+    compared = [row for row in before if row["name"] != table[12]["id"]]
+    assert compared
+    for row in compared:
+        again = after[row["name"]]
+        for column in ("p_fused_cat", "p_photo_owl", "p_facts_dog"):
+            assert (again[column] is None) == (row[column] is None)
+            assert row[column] is None or again[column] == pytest.approx(row[column], rel=1e-4)
+
+
+def test_asked_about_its_own_table_a_run_says_so(
+    pets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said(capsys, 0, "train", pets, *QUICK, "--epochs=1", "--out=run")
+    told = said(capsys, 0, "predict", "run", "--data", pets)
+    assert "45 samples" in told and "is what the run was trained on" in told
+    assert "trained on" not in said(capsys, 0, "predict", "run")
+
+
 def test_check_asks_about_classes_that_differ_in_case_only(
     pets: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

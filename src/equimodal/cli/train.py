@@ -62,7 +62,10 @@ def predict(
     run: Path,
     /,
     *,
-    split: Literal["test", "val", "train"] = "test",
+    split: Annotated[
+        Literal["test", "val", "train"] | None,
+        Parameter(show_default="test, or all rows of a TOML that names no split column"),
+    ] = None,
     data: Annotated[str | None, RUNS_OWN] = None,
     data_root: Annotated[str | None, RUNS_OWN] = None,
     out: Annotated[
@@ -71,18 +74,35 @@ def predict(
 ) -> None:
     """Write the probabilities that a trained run gives to each class, fused and per modality, as a Parquet file.
 
+    Of new rows, in a TOML of their own with the modalities of the run's, labels may be missing: in the TOML, in the table, or
+    in some rows. The accuracy is printed over the rows that have one.
+
     Args:
         run: folder of a finished run
         split: part of the data set
-        data: data set by its expression, with the modalities and classes of the run's
+        data: data set by its expression, or a TOML, with the modalities and classes of the run's
         data_root: folder that holds the data sets
         out: file to write
     """
-    from ..report.text import print_text
+    import pyarrow.parquet as pq
+
+    from ..report.text import answered, print_text
+    from ..training import predictions
     from ..training.run import predict as write
 
     written = write(run, split=split, data=data, data_root=data_root, out=out)
+    answered(predictions.answered(written).tolist(), pq.read_metadata(written).num_rows)
+    if data is not None and split is None and _is_of(stored(run), data, data_root):
+        print_text(
+            f"{data} is what the run was trained on; without --data only its test rows are predicted."
+        )
     print_text(f"Wrote {written}")
+
+
+def _is_of(run: Settings, data: str, data_root: str | None) -> bool:
+    """Whether a data TOML is the one that a run was trained on."""
+    there = Path(run.data_root or "", run.data)
+    return data.endswith(".toml") and Path(data_root or "", data).resolve() == there.resolve()
 
 
 def settings(data: str | None, config: Path | None, options: Options) -> Settings:

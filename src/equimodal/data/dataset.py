@@ -18,6 +18,7 @@ from ..errors import ConfigError, DataError, counted, nearest
 from .draws import numpy_generator
 
 __all__ = [
+    "UNKNOWN",
     "Arrays",
     "Dataset",
     "Sample",
@@ -25,10 +26,13 @@ __all__ = [
     "collate",
     "fits",
     "known_modalities",
+    "known_target",
     "stack",
 ]
 
 Transform = Callable[[Tensor, np.random.Generator], Tensor]
+UNKNOWN = -1
+"""Stands in place of the class id of a sample that is only to be predicted."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Sample:
 
     Attributes:
         inputs: for each modality that the sample has, one tensor; a modality that it lacks is not named.
-        target: class id.
+        target: class id, or `UNKNOWN`.
         index: stable position in its data set.
     """
 
@@ -52,7 +56,7 @@ class Dataset(torch.utils.data.Dataset[Sample], ABC):
     Attributes:
         modalities: their names, in order.
         classes: the names of the classes; a target is a position in them.
-        targets: [N] class ids.
+        targets: [N] class ids; `UNKNOWN` only in samples that are to be predicted, whose batches have no target.
         shapes: for each modality the shape of one sample; -1 in the first place marks sequences of different lengths.
         present: for each modality that some sample lacks, [N] booleans.
         time_first: the modalities that are spectrograms [C, T, F], where others are [C, F, T].
@@ -319,10 +323,15 @@ def collate(samples: Sequence[Sample], shapes: Mapping[str, tuple[int, ...]]) ->
     present = {n: torch.tensor([n in s.inputs for s in samples], dtype=torch.bool) for n in shapes}
     return Batch(
         {name: _stack(name, samples, shape) for name, shape in shapes.items()},
-        torch.tensor([s.target for s in samples], dtype=torch.long),
+        known_target(torch.tensor([s.target for s in samples], dtype=torch.long)),
         torch.tensor([s.index for s in samples], dtype=torch.long),
         present,
     )
+
+
+def known_target(ids: Tensor) -> Tensor | None:
+    """The class ids [B] of a batch; None if one is unknown, since nothing can then be learned or measured from them."""
+    return None if bool((ids == UNKNOWN).any()) else ids
 
 
 def _stack(name: str, samples: Sequence[Sample], shape: tuple[int, ...]) -> Input:

@@ -21,10 +21,13 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import counted
+
 __all__ = [
     "Bar",
     "CountBar",
     "DownloadBar",
+    "answered",
     "figure",
     "percent",
     "print_table",
@@ -112,6 +115,26 @@ def results(found: Mapping[str, Any]) -> None:
     if fusion and fusion["kept"]:
         weights = ", ".join(f"{name} {figure(w)}" for name, w in fusion["weights"].items())
         print_text(f"weights of the fitted fusion: {weights}")
+
+
+def answered(right: Sequence[bool], samples: int) -> None:
+    """Print the accuracy of predictions over the samples whose class is known; nothing where there is none.
+
+    Args:
+        right: of each of those.
+        samples: of which there are so many in all.
+    """
+    from ..diagnostics.intervals import wilson
+
+    if not len(right):
+        return
+    value = sum(right) / len(right)
+    found = wilson(value, len(right))
+    of = counted(samples, "sample")
+    of = of if len(right) == samples else f"the {len(right):,} of {of} that have a label"
+    print_text(
+        f"accuracy {percent(value)}% (95% interval {percent(found.low)} to {percent(found.high)}), {of}"
+    )
 
 
 def _accuracy(

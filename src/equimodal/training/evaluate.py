@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,12 @@ from ..models import Multimodal
 from .place import place
 
 __all__ = [
+    "Answers",
     "Evaluation",
     "Features",
     "Predictions",
     "Score",
+    "ask",
     "balanced_accuracy",
     "calibration_error",
     "collect",
@@ -37,22 +39,31 @@ PROBE_ROWS = 10_000
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """Logits of N samples, on the CPU.
+class Answers:
+    """Logits of N samples, whatever their classes may be, on the CPU.
 
     Attributes:
         fused: [N, C].
         unimodal: for each modality [N, C], zero where it is missing.
         present: for each modality [N] booleans.
-        target: [N] class ids.
         index: [N] positions in the data set.
     """
 
     fused: Tensor
     unimodal: Mapping[str, Tensor]
     present: Mapping[str, Tensor]
-    target: Tensor
     index: Tensor
+
+
+@dataclass(frozen=True)
+class Predictions(Answers):
+    """Logits of N samples whose classes are known, on the CPU.
+
+    Attributes:
+        target: [N] class ids.
+    """
+
+    target: Tensor
 
 
 @dataclass(frozen=True)
@@ -144,16 +155,39 @@ def batches(data: Dataset | Iterable[Batch], batch_size: int) -> Iterable[Batch]
     return Loader(data.seen(augment=False), batch_size, shuffle=False)
 
 
-@torch.no_grad()
 def collect(learner: Balanced, data: Iterable[Batch]) -> Predictions:
-    """The predictions on all batches, one after another; the device is asked once, at the end.
+    """The predictions on all batches, and their targets.
 
     Raises:
         DataError: there is no sample, or one has no target; or what should be a batch is none.
     """
+    target: list[Tensor] = []
+    found = ask(learner, _noting(data, target))
+    return Predictions(
+        found.fused, found.unimodal, found.present, found.index, torch.cat(target).cpu()
+    )
+
+
+def _noting(data: Iterable[Batch], target: list[Tensor]) -> Iterator[Batch]:
+    """The same batches, whose targets are appended to the list."""
+    for batch in data:
+        if isinstance(batch, Batch):
+            if batch.target is None:
+                raise DataError("Evaluation needs a target for every sample.")
+            target.append(batch.target)
+        yield batch
+
+
+@torch.no_grad()
+def ask(learner: Balanced, data: Iterable[Batch]) -> Answers:
+    """What a model says of all batches, one after another; the device is asked once, at the end.
+
+    Raises:
+        DataError: there is no sample, or what should be a batch is none.
+    """
     like = next(learner.parameters())
     modalities = learner.model.modalities
-    fused, target, index = [], [], []
+    fused, index = [], []
     unimodal: dict[str, list[Tensor]] = {m: [] for m in modalities}
     present: dict[str, list[Tensor]] = {m: [] for m in modalities}
     seen = 0
@@ -162,9 +196,6 @@ def collect(learner: Balanced, data: Iterable[Batch]) -> Predictions:
             raise DataError(
                 f"Evaluation is given Batch(inputs, target), here a {type(batch).__name__}."
             )
-        if batch.target is None:
-            raise DataError("Evaluation needs a target for every sample.")
-        target.append(batch.target)
         index.append(torch.arange(seen, seen + len(batch)) if batch.index is None else batch.index)
         seen += len(batch)
         output = learner.predict(place(batch, like.device, like.dtype))
@@ -174,11 +205,10 @@ def collect(learner: Balanced, data: Iterable[Batch]) -> Predictions:
             present[m].append(batch.mask(m))
     if not seen:
         raise DataError("There is no sample to evaluate on.")
-    return Predictions(
+    return Answers(
         torch.cat(fused).cpu(),
         {m: torch.cat(parts).cpu() for m, parts in unimodal.items()},
         {m: torch.cat(parts).cpu() for m, parts in present.items()},
-        torch.cat(target).cpu(),
         torch.cat(index).cpu(),
     )
 

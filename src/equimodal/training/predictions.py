@@ -1,6 +1,7 @@
 """`predictions.parquet`: probabilities of every sample, fused and per modality.
 
-Columns: ``index`` (position in the split), ``name`` where the data name their samples, ``target`` and ``prediction`` (names of classes), ``split``,
+Columns: ``index`` (position in the split), ``name`` where the data name their samples, ``target`` (null where it is not known) and
+``prediction`` (names of classes), ``split`` (null in a table that is predicted whole),
 ``p_fused_<class>``, ``p_fitted_<class>`` where fitted fusion is used (which then makes the prediction), and for each modality ``present_<modality>`` and ``p_<modality>_<class>``, which are null where the
 sample lacks the modality.
 """
@@ -14,22 +15,23 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.dataset import Dataset
-from .evaluate import Predictions
+from ..data.dataset import UNKNOWN, Dataset
+from .evaluate import Answers
 from .folder import write_atomic
 from .fused_weights import fuse
 
-__all__ = ["right", "table", "write_predictions"]
+__all__ = ["answered", "right", "table", "write_predictions"]
 
 
 def table(
-    predictions: Predictions,
+    predictions: Answers,
     data: Dataset,
-    split: str,
+    split: str | None,
     weights: Mapping[str, float] | None = None,
 ) -> pa.Table:
     """The predictions as a table; probabilities are float64 and sum to 1 in each row.
@@ -37,7 +39,7 @@ def table(
     Args:
         predictions: of N samples.
         data: of which they are.
-        split: its name.
+        split: its name; None of a table that is predicted whole.
         weights: of fitted fusion, where it is used.
     """
     classes = data.classes
@@ -47,11 +49,12 @@ def table(
     if weights is not None:
         logits["fitted"] = fuse(predictions.unimodal, weights, predictions.present)
     *_, best = logits.values()
+    ids = data.targets[predictions.index].numpy()
     columns: dict[str, Any] = {
         "index": predictions.index.numpy(),
         **({"name": names} if any(names) else {}),
-        "target": labels[predictions.target.numpy()],
-        "split": pa.array([split]).take(pa.array(np.zeros(len(predictions.target), dtype=int))),
+        "target": pa.array(labels[ids], pa.string(), mask=ids == UNKNOWN),
+        "split": pa.array([split], pa.string()).take(pa.array(np.zeros(len(ids), dtype=int))),
         "prediction": labels[best.argmax(1).numpy()],
     }
     for name, values in logits.items():
@@ -74,15 +77,23 @@ def _probabilities(
 
 def write_predictions(
     path: Path,
-    predictions: Predictions,
+    predictions: Answers,
     data: Dataset,
-    split: str,
+    split: str | None,
     weights: Mapping[str, float] | None = None,
 ) -> None:
     """Write the table, whole or not at all."""
     content = io.BytesIO()
     pq.write_table(table(predictions, data, split, weights), content)
     write_atomic(path, content.getvalue())
+
+
+def answered(path: Path) -> NDArray[np.bool_]:
+    """Whether the predictions of a file are right, of those of its samples whose class is known."""
+    found = pq.read_table(path, columns=["target", "prediction"])
+    found = found.filter(pc.is_valid(found["target"]))
+    same: NDArray[np.bool_] = pc.equal(found["target"], found["prediction"]).to_numpy()
+    return same
 
 
 def right(path: Path, of: str = "fused") -> NDArray[np.bool_]:

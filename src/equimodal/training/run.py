@@ -18,7 +18,7 @@ from ..data.splits import Splits
 from ..errors import ConfigError, EquimodalError
 from ..methods import BY_NAME as METHODS
 from ..models import Multimodal, encoders, heads
-from .evaluate import batches, collect
+from .evaluate import ask, batches
 from .fit import fit, made_task, resolve
 from .folder import RunFolder
 from .predictions import write_predictions
@@ -100,18 +100,14 @@ def _method(settings: Settings) -> Method:
 # Data.
 
 
-def load_data(settings: Settings, learned: Mapping[str, Mapping[str, Any]] | None = None) -> Splits:
+def load_data(settings: Settings) -> Splits:
     """The data set that the settings name.
-
-    Args:
-        settings: of a run.
-        learned: what another run's readers learned from its train rows, to read a table by; see `Splits.learned`.
 
     Raises:
         EquimodalError: it cannot be read, or has no such option or modality.
     """
     if settings.data.endswith(".toml"):
-        data = _own(settings, learned)
+        data = _own(settings)
     elif settings.data not in registry.names() and Path(settings.data).exists():
         raise ConfigError(
             f"{settings.data} is a {'folder' if Path(settings.data).is_dir() else 'table'}: "
@@ -140,7 +136,7 @@ def data_of(folder: Path | str, settings: Settings) -> Splits:
     return data
 
 
-def _own(settings: Settings, learned: Mapping[str, Mapping[str, Any]] | None) -> Splits:
+def _own(settings: Settings) -> Splits:
     from ..data.manifest import load as load_manifest
 
     return load_manifest(
@@ -149,7 +145,6 @@ def _own(settings: Settings, learned: Mapping[str, Mapping[str, Any]] | None) ->
         split_seed=settings.split_seed,
         skip_unreadable=settings.skip_unreadable,
         workers=settings.workers,
-        learned=learned,
     )
 
 
@@ -299,17 +294,17 @@ def load(folder: Path | str, model: Multimodal | None = None) -> Run:
 
 def predict(
     folder: Path | str,
-    split: str = "test",
+    split: str | None = None,
     data: str | None = None,
     data_root: str | None = None,
     out: Path | str | None = None,
 ) -> Path:
-    """Write the probabilities of every sample of a split to a Parquet file.
+    """Write the probabilities of every sample of a split, or of a whole new table, to a Parquet file.
 
     Args:
         folder: of a run.
-        split: train, val or test.
-        data: another data set of the same modalities and classes, by its expression.
+        split: train, val or test; by default test. A data TOML without a split column has none: all rows are predicted.
+        data: another data set of the same modalities, by its expression or its TOML. The rows of a TOML may lack labels.
         data_root: where it is, if not where the run's data were.
         out: the file; by default in the run's folder, named after data and split.
 
@@ -320,37 +315,59 @@ def predict(
         ConfigError: the folder is not a run's, or the data do not fit its model.
     """
     run = load(folder)
-    if data is None:
-        splits = data_of(
-            folder, run.settings.changed(data_root=data_root or run.settings.data_root)
-        )
-    else:
-        splits = _other_data(folder, run, data, data_root)
-    part = splits.part(split)
+    name, part, split = _asked(folder, run, split, data, data_root)
     if not len(part):
-        raise ConfigError(f"{splits.name} has no samples in {split}.")
-    said = collect(run.learner, batches(part, run.settings.batch_size))
-    path = Path(out) if out else _default_file(Path(folder), split, splits.name if data else None)
+        raise ConfigError(f"{name} has no samples in {split}.")
+    said = ask(run.learner, batches(part, run.settings.batch_size))
+    path = Path(out) if out else _default_file(Path(folder), split, name if data else None)
     write_predictions(path, said, part, split, fusion_weights(run.results))
     return path
 
 
+def _asked(
+    folder: Path | str, run: Run, split: str | None, data: str | None, data_root: str | None
+) -> tuple[str, Dataset, str | None]:
+    """The name of the data that a run is asked about, the samples, and the split that they are; None: a whole table."""
+    place = RunFolder(Path(folder))
+    if data is not None and data.endswith(".toml"):
+        made_for = place.read_json(place.split)
+        return Path(data).stem, *_new_rows(run, made_for, Path(data_root or "", data), split)
+    settings = run.settings.changed(data_root=data_root or run.settings.data_root)
+    splits = (
+        data_of(folder, settings) if data is None else _other_data(folder, run, data, data_root)
+    )
+    split = split or "test"
+    return splits.name, splits.part(split), split
+
+
+def _new_rows(
+    run: Run, made_for: Mapping[str, Any], path: Path, split: str | None
+) -> tuple[Dataset, str | None]:
+    """Rows of another table, read by what the run's readers have learned."""
+    from ..data.manifest import load_unseen
+
+    return load_unseen(
+        path,
+        classes=made_for["classes"],
+        modalities=run.model.modalities,
+        learned=made_for.get("learned", {}),
+        split=split,
+    )
+
+
 def _other_data(folder: Path | str, run: Run, data: str, data_root: str | None) -> Splits:
-    """Other data for a run's model, read by what its readers have learned."""
+    """Another data set for a run's model."""
     place = RunFolder(Path(folder))
     made_for = place.read_json(place.split)
-    root = data_root or run.settings.data_root
-    if data.endswith(".toml") and data_root is None:
-        data, root = Path(data).name, str(Path(data).parent.resolve())
     settings = run.settings.changed(
         data=data,
-        data_root=root,
+        data_root=data_root or run.settings.data_root,
         modalities=run.model.modalities,
         val_fraction=None,
         split_seed=None,
         skip_unreadable=False,
     )
-    splits = load_data(settings, made_for.get("learned", {}))
+    splits = load_data(settings)
     if list(splits.classes) != made_for["classes"]:
         raise ConfigError(
             f"The model of {folder} tells {len(made_for['classes'])} classes {made_for['classes'][:3]}... apart; "
@@ -359,6 +376,6 @@ def _other_data(folder: Path | str, run: Run, data: str, data_root: str | None) 
     return splits
 
 
-def _default_file(folder: Path, split: str, data: str | None) -> Path:
+def _default_file(folder: Path, split: str | None, data: str | None) -> Path:
     parts = [part for part in (data, None if split == "test" and not data else split) if part]
     return folder / ("-".join(["predictions", *parts]) + ".parquet")

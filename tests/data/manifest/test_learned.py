@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch import nn
 
-from equimodal.data.manifest import load
+from equimodal.data.dataset import UNKNOWN
+from equimodal.data.manifest import Samples, load, load_unseen
 from equimodal.data.manifest.prepare import prepare
 from equimodal.data.splits import Splits
 from equimodal.diagnostics.run import diagnose_run
 from equimodal.errors import ConfigError, DataError
+from equimodal.models import Multimodal
+from equimodal.models.heads import Sum
+from equimodal.training.evaluate import evaluate
 from equimodal.training.run import predict, train
 from equimodal.training.settings import Settings
 
@@ -51,24 +57,30 @@ def written(folder: Path, sexes: str, weight: float, more: str = "") -> Path:
     return folder / "pets.toml"
 
 
+def unseen(path: Path, learned: Mapping[str, Mapping[str, object]]) -> Samples:
+    """All rows, for a model of cats and dogs that knows their facts and what they say."""
+    kinds = {"classes": ("cat", "dog"), "modalities": ("facts", "says")}
+    return load_unseen(path, learned=learned, **kinds)[0]
+
+
 def test_another_table_is_read_by_what_was_learned(tmp_path: Path) -> None:
     first = load(written(tmp_path / "a", "fm", 5))
     known = json.loads(json.dumps(dict(first.learned)))
     path = written(tmp_path / "b", "?mf", 100, " grr")
-    other, again = load(path, learned=known), load(written(tmp_path / "c", "fm", 5), learned=known)
-    for part in ("train", "test"):
-        here, there = (splits.part(part) for splits in (first, again))
-        every = range(len(here))
-        assert torch.equal(here.fetch(every).inputs["facts"], there.fetch(every).inputs["facts"])
+    other, again = (unseen(p, known) for p in (path, written(tmp_path / "c", "fm", 5)))
+    for part in (first.train, first.test):
+        assert isinstance(part, Samples)
+        here, there = part.fetch(range(len(part))), again.fetch(part.rows)
+        assert torch.equal(here.inputs["facts"], there.inputs["facts"])
     mean, deviation = (known["facts"]["columns"][0][name] for name in ("mean", "deviation"))
     rows = (path.parent / "pets.csv").read_text().splitlines()[1:]
     cells = {f"{(float(row.split(',')[0]) - mean) / deviation:.3f}": row.split(",") for row in rows}
-    for i in range(len(other.test)):
-        weight, female, male = other.test[i].inputs["facts"].tolist()
+    for i in range(40):
+        weight, female, male = other[i].inputs["facts"].tolist()
         _, sex, says, _ = cells[f"{weight:.3f}"]
         assert (female, male) == (sex == "f", sex == "m")  # an unknown one is neither
         words = [2 + known["says"]["words"].index(w) for w in says.split()[:2]]
-        assert other.test[i].inputs["says"].tolist() == [*words, 1]
+        assert other[i].inputs["says"].tolist() == [*words, 1]
     assert load(path).learned["facts"] != known["facts"]
 
 
@@ -76,14 +88,65 @@ def test_what_the_model_does_not_know_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "a", "fm", 5)
     known = load(path).learned
     with pytest.raises(ConfigError, match="'facts' is read by what is learned from train"):
-        load(path, learned={})
+        unseen(path, {})
     path.write_text(
         TOML.replace('columns = ["weight"]\ncategories = ["sex"]', 'columns = ["weight"]')
     )
     with pytest.raises(
         ConfigError, match="has the columns weight; the model was trained on weight, sex"
     ):
-        load(path, learned=known)
+        unseen(path, known)
+    path.write_text(TOML.replace("modalities.says", "modalities.said"))
+    with pytest.raises(
+        ConfigError, match=r"modality 'says' is not in .*pets\.toml, which has facts, said"
+    ):
+        unseen(path, known)
+
+
+def test_labels_of_rows_to_be_predicted(tmp_path: Path) -> None:
+    """Known, empty, or written as programs write that there is none; a batch that lacks one has no target."""
+    path = written(tmp_path / "a", "fm", 5)
+    known, table = load(path).learned, path.parent / "pets.csv"
+    head, *rows = table.read_text().splitlines()
+    rows = [row.rsplit(",", 1)[0] for row in rows]
+
+    def labelled(*labels: str) -> Samples:
+        cells = [f"{rows[i]},{labels[i % len(labels)]}" for i in range(40)]
+        table.write_text("\n".join([head, *cells]))
+        return unseen(path, known)
+
+    found = labelled("dog", "", "cat", "NaN")
+    assert found.targets.tolist() == [1, UNKNOWN, 0, UNKNOWN] * 10
+    assert found.fetch([0, 1]).target is None
+    assert found.fetch([0, 2]).target.tolist() == [1, 0]
+    with pytest.raises(DataError, match="needs a target for every sample"):
+        evaluate(Multimodal({"facts": nn.Identity()}, Sum({"facts": 3}, 2)), found)
+    assert labelled("dog").targets.tolist() == [1] * 40  # of one class: the others are the model's
+    with pytest.raises(DataError, match=r"row 3: the label 'dgo' .* the run's classes.*mean 'dog'"):
+        labelled("dog", "dgo")
+    table.write_text("\n".join([head.removesuffix(",species"), *rows]))
+    assert set(unseen(path, known).targets.tolist()) == {UNKNOWN}
+
+
+def test_a_split_column_chooses_the_rows_to_be_predicted(tmp_path: Path) -> None:
+    path = written(tmp_path / "a", "fm", 5)
+    known, table = load(path).learned, path.parent / "pets.csv"
+    head, *rows = table.read_text().splitlines()
+    table.write_text(
+        "\n".join(
+            [f"{head},part", *(f"{r},{'test' if i > 36 else 'val'}" for i, r in enumerate(rows))]
+        )
+    )
+    kinds = {"classes": ("cat", "dog"), "modalities": ("facts", "says"), "learned": known}
+    with pytest.raises(ConfigError, match="names no split column.*leave out the split 'val'"):
+        load_unseen(path, split="val", **kinds)
+    path.write_text(TOML.replace('label = "species"', 'label = "species"\nsplit = "part"'))
+    test, part = load_unseen(path, **kinds)
+    assert (test.rows.tolist(), part) == ([37, 38, 39], "test")
+    val, part = load_unseen(path, split="val", **kinds)
+    assert (val.rows.tolist(), part) == ([*range(37)], "val")
+    with pytest.raises(ConfigError, match="no row whose 'part' is train"):
+        load_unseen(path, split="train", **kinds)
 
 
 def test_a_run_predicts_by_what_it_learned_and_refuses_data_that_changed(tmp_path: Path) -> None:
@@ -91,10 +154,15 @@ def test_a_run_predicts_by_what_it_learned_and_refuses_data_that_changed(tmp_pat
     train(Settings(data=path.name, data_root=str(path.parent), method="joint()"), run)
     same = written(tmp_path / "b", "fm", 5)
     mine, others = (
-        pq.read_table(predict(run, data=data, out=tmp_path / "p.parquet"))
+        pq.read_table(predict(run, data=data, out=tmp_path / "p.parquet")).to_pylist()
         for data in (None, str(same))
     )
-    assert mine == others
+    assert len(others) == 40  # all, of which mine are the test rows
+    by_name = {row["name"]: row for row in others}
+    for row in mine:
+        there = by_name[row["name"]]
+        assert (row["target"], row["prediction"]) == (there["target"], there["prediction"])
+        assert row["p_fused_cat"] == pytest.approx(there["p_fused_cat"], rel=1e-5)
     table = path.parent / "pets.csv"
     table.write_text(table.read_text() + "\n7,f,meow,cat\n9,m,wow,dog")
     for ask in (predict, diagnose_run):

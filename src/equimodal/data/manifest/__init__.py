@@ -5,5 +5,6 @@ from __future__ import annotations
 from .load import load, open_manifest
 from .recipe import Modality, Recipe
 from .samples import Samples
+from .unseen import load_unseen
 
-__all__ = ["Modality", "Recipe", "Samples", "load", "open_manifest"]
+__all__ = ["Modality", "Recipe", "Samples", "load", "load_unseen", "open_manifest"]

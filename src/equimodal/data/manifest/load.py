@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +15,21 @@ import torch
 from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError, nearest
+from ..dataset import UNKNOWN
 from ..media.table import Table as Vectors
 from ..media.text import Text
 from ..splits import Splits
 from .attempt import unreadable
 from .divide import divide
-from .learned import Learned, described, fit, restored
+from .learned import described, fit
 from .names import Names
 from .recipe import Modality, Recipe
 from .samples import Origin, Samples
 from .shards import Shards
 from .streams import Columns, Files, Stored, Stream, Survey, Texts, survey
-from .table import Table, column_hash, filled, read
+from .table import NOTHING, Table, column_hash, filled, read
 
-__all__ = ["Opened", "load", "open_manifest"]
+__all__ = ["PARTS", "Opened", "fingerprint", "load", "open_manifest"]
 
 PARTS = ("train", "val", "test")
 SPELLINGS = {
@@ -43,13 +45,17 @@ Rows = NDArray[np.int64]
 class Opened:
     """A manifest that was read and checked, before anything is learned from it.
 
+    Args:
+        recipe: that it is read by.
+        classes: of a trained model, where rows are only to be predicted: their labels are among these, or unknown.
+
     Attributes:
         recipe: that it was read by.
         lines: how messages name its rows.
         names: what its rows are called.
         digest: SHA-256 of the columns that the recipe names.
         classes: their names.
-        targets: [N] class ids; -1 where the row has no label.
+        targets: [N] class ids; `UNKNOWN` where a row that is only to be predicted has no label.
         groups: [N] codes of the groups, or None.
         split: [N] each train, val or test, or None.
 
@@ -57,7 +63,7 @@ class Opened:
         DataError: a column is missing, an id stands twice, a label is no class, a split is none of the three.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, classes: Sequence[str] | None = None) -> None:
         self.recipe = recipe
         table = read(recipe.manifest, recipe.columns)  # not kept: a stream has its own columns
         self.lines = table.lines
@@ -67,7 +73,11 @@ class Opened:
         self.names = Names(table.lines, recipe.id, hashes.get(recipe.id, b""))
         pa.default_memory_pool().release_unused()
         self.shards = Shards.read(recipe) if recipe.shards else None
-        self.targets, self.classes = self._labels(table)
+        self.targets, self.classes = (
+            self._labels(table)
+            if classes is None
+            else (self._known_labels(table, classes), tuple(classes))
+        )
         self.groups = self._groups(table)
         self.split = self._split(table)
         self.streams = {m.name: self._stream(m, table) for m in recipe.modalities}
@@ -124,6 +134,23 @@ class Opened:
             )
         place = np.array([classes.index(name) for name in names], dtype=np.int64)
         return place[codes], classes
+
+    def _known_labels(self, table: Table, classes: Sequence[str]) -> Rows:
+        """[N]: what is known of the classes of rows to be predicted."""
+        if not self.recipe.label:
+            return np.full(len(table), UNKNOWN, dtype=np.int64)
+        codes, names = table.codes(self.recipe.label)
+        place = {name: i for i, name in enumerate(classes)}
+        ids = []
+        for code, name in enumerate(names.to_pylist()):
+            if name not in place and not re.match(NOTHING, name):
+                row = int(np.flatnonzero(codes == code)[0])
+                raise DataError(
+                    f"{table.where(row)}: the label {name!r} in column {self.recipe.label!r} is none of the run's classes; "
+                    f"where it is not known the cell must be empty; {nearest(name, classes)}"
+                )
+            ids.append(place.get(name, UNKNOWN))
+        return np.array([*ids, UNKNOWN], dtype=np.int64)[codes]  # an empty cell's code is -1
 
     def _groups(self, table: Table) -> NDArray[np.int32] | None:
         if not self.recipe.group:
@@ -237,7 +264,6 @@ def load(
     split_seed: int | None = None,
     skip_unreadable: bool = False,
     workers: int = 0,
-    learned: Mapping[str, Learned] | None = None,
 ) -> Splits:
     """The samples of a manifest, ready to train on.
 
@@ -247,8 +273,6 @@ def load(
         split_seed: of what is held out as test and validation; else the TOML's seed.
         skip_unreadable: try every file first, and leave out the rows of those that cannot be read.
         workers: processes that try files.
-        learned: by modality what was learned from the train rows of another table (`Splits.learned`), to read these by; by
-            default it is learned from these.
 
     Raises:
         ConfigError: the TOML has an option that cannot be.
@@ -272,13 +296,8 @@ def load(
         rows = rows[~np.isin(rows, list(left_out))]
     parts = opened.parts(rows, validation, split_seed)
     _refuse_divided_groups(opened, parts)
-    streams = {
-        m.name: fit(opened.streams[m.name], m, parts["train"])
-        if learned is None
-        else restored(opened.streams[m.name], m, learned.get(m.name))
-        for m in recipe.modalities
-    }
-    origin = Origin(_fingerprint(opened, surveys), recipe.seed)
+    streams = {m.name: fit(opened.streams[m.name], m, parts["train"]) for m in recipe.modalities}
+    origin = Origin(fingerprint(opened, surveys), recipe.seed)
     made = {
         part: Samples(
             streams, at, torch.from_numpy(opened.targets[at]), opened.classes, origin, opened.names
@@ -392,7 +411,7 @@ def default_encoder(modality: Modality, stream: Stream) -> str:
     return ""
 
 
-def _fingerprint(opened: Opened, surveys: Iterable[Survey]) -> str:
+def fingerprint(opened: Opened, surveys: Iterable[Survey]) -> str:
     """SHA-256 of the columns, of how they are read, and of the sizes of files."""
     recipe = opened.recipe
     how = (recipe.modalities, opened.classes, recipe.seed, recipe.test, recipe.validation)

@@ -106,7 +106,7 @@ class Recipe:
     Attributes:
         path: of the TOML.
         manifest: the CSV or Parquet file.
-        label: the column of the class.
+        label: the column of the class, or "" in rows that are only to be predicted.
         modalities: in order.
         classes: their names, in the order of their ids; empty: those that there are, sorted.
         split: the column that says train, val or test, or "".
@@ -154,8 +154,12 @@ class Recipe:
         return tuple(cell for modality in self.modalities for cell in modality.cells)
 
     @classmethod
-    def read(cls, path: Path) -> Recipe:
+    def read(cls, path: Path, *, labelled: bool = True) -> Recipe:
         """A data TOML.
+
+        Args:
+            path: of it.
+            labelled: whether it must name the column of the class.
 
         Raises:
             ConfigError: it is no data TOML, or a value cannot be.
@@ -171,7 +175,7 @@ class Recipe:
             raise DataError(f"{path} is not readable TOML: {error}.") from None
         if "data" in values and "manifest" not in values:
             raise ConfigError(f"{path} is an experiment file: give it by --config.")
-        return _Parser(path, values).recipe()
+        return _Parser(path, values).recipe(labelled)
 
 
 class _Parser:
@@ -180,7 +184,7 @@ class _Parser:
     def __init__(self, path: Path, values: Mapping[str, Any]) -> None:
         self.path, self.values = path, values
 
-    def recipe(self) -> Recipe:
+    def recipe(self, labelled: bool) -> Recipe:
         self.known(self.values, TOP, "")
         tables = self.get("modalities", dict, {})
         if not tables:
@@ -198,7 +202,7 @@ class _Parser:
         return Recipe(
             self.path,
             self.path.parent / self.need("manifest", str),
-            self.need("label", str),
+            self.need("label", str) if labelled else self.get("label", str, ""),
             tuple(m.in_shards() if shards else m for m in modalities),
             classes=tuple(map(str, self.get("classes", list, []))),
             allow_outside=self.get("allow_outside", bool, False),

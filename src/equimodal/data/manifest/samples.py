@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...core.batch import Batch
-from ..dataset import Dataset, Sample, known_modalities
+from ..dataset import Dataset, Sample, known_modalities, known_target
 from ..draws import numpy_generator
 from .names import Names
 from .streams import Stream
@@ -40,7 +40,7 @@ class Samples(Dataset):
     Args:
         streams: the modalities.
         rows: [N] of the manifest.
-        targets: [N] class ids.
+        targets: [N] class ids, or `UNKNOWN`.
         classes: the names of the classes.
         origin: of the rows.
         names: of the rows.
@@ -88,7 +88,7 @@ class Samples(Dataset):
             for name, stream in self.streams.items()
         }
         present = {name: mask[chosen] for name, mask in self.present.items()}
-        return Batch(inputs, self.targets[chosen], chosen, present)
+        return Batch(inputs, known_target(self.targets[chosen]), chosen, present)
 
     def name(self, index: int) -> str:
         return self.names.of(int(self.rows[index]))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, counted, nearest
 
-__all__ = ["Lines", "Table", "column_hash", "filled", "header", "read"]
+__all__ = ["NOTHING", "Lines", "Table", "column_hash", "column_names", "filled", "header", "read"]
 
 DELIMITERS = (",", ";", "\t", "|")
 BLOCK = 4 << 20  # bytes of CSV read at a time; fewer, larger pieces leave fewer holes in memory
@@ -180,12 +180,35 @@ def read(path: Path, columns: Sequence[str] | None = None) -> Table:
     Raises:
         DataError: the file is missing, empty or damaged, or lacks a column.
     """
-    if not path.is_file():
-        raise DataError(f"{path} does not exist; the data TOML names it as its manifest.")
+    _refuse_absent(path)
     table = _parquet(path, columns) if path.suffix.lower() == ".parquet" else _csv(path, columns)
     if not len(table):
         raise DataError(f"{path} has no rows.")
     return table
+
+
+def column_names(path: Path) -> list[str]:
+    """The names of the columns of a manifest.
+
+    Raises:
+        DataError: the file is missing, empty or damaged.
+    """
+    _refuse_absent(path)
+    if path.suffix.lower() != ".parquet":
+        return header(path)[0]
+    try:
+        return list(pa.parquet.read_schema(path).names)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(path, error) from None
+
+
+def _refuse_absent(path: Path) -> None:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; the data TOML names it as its manifest.")
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} is damaged or no Parquet ({_brief(error)}); get it again.")
 
 
 def _whole(pieces: dict[str, pa.ChunkedArray]) -> pa.Table:
@@ -211,9 +234,7 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Table:
         names = list(columns or there)
         return Table(Lines(path, first=1), _whole({n: file.read([n]).column(0) for n in names}))
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(
-            f"{path} is damaged or no Parquet ({_brief(error)}); get it again."
-        ) from None
+        raise _damaged(path, error) from None
 
 
 def header(path: Path) -> tuple[list[str], str]:
