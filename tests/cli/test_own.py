@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -112,15 +113,37 @@ def test_asked_about_its_own_table_a_run_says_so(
     assert "trained on" not in said(capsys, 0, "predict", "run")
 
 
-def test_check_asks_about_classes_that_differ_in_case_only(
+def test_check_remarks_on_classes_that_are_rare_or_spelled_alike(
     pets: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A class of one sample cannot be in three splits; a remark is no problem."""
     table = [
-        r | {"species": "Cat" if i % 6 == 0 else r["species"]} for i, r in enumerate(own.rows())
+        r | {"species": {0: "Cat", 1: "big  dog", 2: "big dog"}.get(i, r["species"])}
+        for i, r in enumerate(own.rows())
     ]
     own.write_table(pets.with_suffix(".csv"), table)
     checked = said(capsys, 0, "data", "check", pets)
-    assert "'Cat' and 'cat' differ in case only: one class, or two?" in checked
+    found = [checked[m.start() :].split(" class '")[0] for m in re.finditer("class '", checked)]
+    assert len(found) == 4
+    one = r"class '%s' has 1 sample, none in .*; but for case or spaces it is '%s': one class, or two\?"
+    alike = [("Cat", "cat"), ("big  dog", "big dog"), ("big dog", "big  dog")]
+    for name, other in alike:
+        pattern = (one % (name, other)).replace("  ", r"\s+")  # a terminal breaks lines
+        assert any(re.match(pattern, text) for text in found), (name, found)
+    assert any(re.match(r"class 'cat' has \d+ samples; but for case", text) for text in found)
+    assert "All files can be read" in checked
+
+
+def test_check_remarks_on_a_file_that_two_modalities_read(
+    pets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "read the same file" not in said(capsys, 0, "data", "check", pets)
+    again = re.sub(r"\[modalities\.photo\]", "[modalities.again]", own.TOML)
+    photo = again[again.index("[modalities.again]") : again.index("[modalities.facts]")]
+    pets.write_text(pets.read_text() + "\n" + photo)
+    checked = said(capsys, 0, "data", "check", pets)
+    there = sum(bool(row["photo"]) for row in own.rows())
+    assert f"modalities photo and again read the same file in {there} rows" in checked
 
 
 @pytest.mark.parametrize("ids", [True, False])

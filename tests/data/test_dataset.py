@@ -113,6 +113,13 @@ def test_modalities_are_numbers() -> None:
         Arrays({"a": [["x"], ["y"]]}, [0, 1], ["x", "y"])  # type: ignore[dict-item]
 
 
+def test_a_row_that_is_none_is_said_by_present() -> None:
+    with pytest.raises(DataError, match=r"'b' is None in row 1; .* by present= which rows have"):
+        Arrays({"a": np.zeros((3, 1)), "b": [np.ones(2), None, np.ones(2)]}, [0, 1, 0], ["x", "y"])
+    there = Arrays({"b": np.ones((2, 2))}, [0, 1], ["x", "y"], present={"b": [True, False]})
+    assert there.missing == {"b": 0.5}
+
+
 def test_tables_of_pandas_are_read_by_position() -> None:
     pandas = pytest.importorskip("pandas")
     values = np.arange(24.0).reshape(12, 2)

@@ -111,8 +111,8 @@ def _check_own(path: Path, workers: int) -> None:
         report = examine(path, workers, bar)
     print_table((path.name, ""), report.summary, words=("",))
     print_table(("class", "train", "val", "test"), report.rows())
-    for problem in report.problems:
-        print_text(problem)
+    for sentence in (*report.remarks, *report.problems):
+        print_text(sentence)
     if report.problems:
         raise DataError(
             f"{path} has {counted(len(report.problems), 'problem')}, listed above; files that cannot be read are left out by "

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import ConfigError, nearest
+from ..errors import ConfigError, DataError, nearest
 
-__all__ = ["choose", "divisor", "non_negative", "resample", "standardise"]
+__all__ = ["choose", "divisor", "moments", "non_negative", "resample", "standardise"]
 
 
 def standardise(
@@ -43,6 +43,34 @@ def divisor(deviation: ArrayLike, largest: ArrayLike) -> NDArray[np.float64]:
     """
     moves = np.asarray(deviation) > 1e-13 * np.asarray(largest)
     return np.where(moves, deviation, 1.0)
+
+
+def moments(
+    parts: Iterable[NDArray[np.float64]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and `divisor` [C] of each column over all rows of some arrays [N, C], which are seen one at a time.
+
+    Raises:
+        DataError: one has other columns than the first.
+    """
+    count = 0
+    mean: Any = 0.0
+    squares: Any = 0.0  # of what is apart from the mean
+    largest: Any = 0.0
+    for values in parts:
+        # T. F. Chan et al., 1979: sums of squares would lose what moves beside a large mean.
+        here = values.mean(0)
+        if count and here.shape != mean.shape:
+            raise DataError(
+                f"All must have equally many channels: here {len(here)} and {len(mean)}."
+            )
+        count += len(values)
+        share = len(values) / count
+        squares = squares + ((values - here) ** 2).sum(0)
+        squares = squares + (here - mean) ** 2 * share * (count - len(values))
+        mean = mean + (here - mean) * share
+        largest = np.maximum(largest, np.abs(values).max(0))
+    return mean, divisor(np.sqrt(squares / count), largest)
 
 
 def resample(values: NDArray[Any], steps: int) -> NDArray[np.float64]:

@@ -279,6 +279,11 @@ def _as_tensor(values: ArrayLike | Tensor) -> Tensor:
 
 
 def _tensor(values: ArrayLike | Tensor, name: str) -> Tensor:
+    if isinstance(values, list | tuple) and any(one is None for one in values):
+        row = next(i for i, one in enumerate(values) if one is None)
+        raise DataError(
+            f"Modality {name!r} is None in row {row}; give such rows zeros, and say by present= which rows have it."
+        )
     try:
         return _as_tensor(values)
     except (TypeError, ValueError) as error:  # texts, or rows of different lengths

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from equimodal.core.expression import build
 from equimodal.data.manifest import load
 from equimodal.data.manifest.folder import draft_folder
 from equimodal.data.manifest.guess import SIZES, draft_table
+from equimodal.data.manifest.recipe import Recipe
 from equimodal.data.manifest.start import start
 from equimodal.errors import DataError
 from fixtures.media import write_image, write_wav
@@ -71,6 +73,60 @@ def test_ids_that_name_the_files_of_another_column_are_no_modality(tmp_path: Pat
     bare = [{"id": str(r["id"]), "label": str(r["label"])} for r in rows]
     draft = draft_table(write_table(tmp_path / "t.csv", bare), "label")
     assert [m.lines["column"][0] for m in draft.modalities] == ["id"]
+
+
+def test_a_column_that_names_files_of_another_column_is_the_id(tmp_path: Path) -> None:
+    """Though most of the rows lack the one modality, and a few the other."""
+    write(tmp_path, "photos", count=30)
+    for i in range(30):
+        write_image(tmp_path / "scans" / f"v{i}.png", (8, 8))
+    rows = [
+        {
+            "visit": f"v{i}",
+            "scan": f"scans/v{i}.png" if i % 4 == 3 else "",
+            "photo": f"photos/{i}.png" if i % 4 else "",
+            "label": "ab"[i % 2],
+        }
+        for i in range(30)
+    ]
+    path = write_table(tmp_path / "t.csv", rows)
+    draft = draft_table(path, "label")
+    assert draft.id == "visit"
+    assert [m.lines["column"][0] for m in draft.modalities] == ["scan", "photo"]
+    for row in rows:  # a pair of files that is sometimes the same one twice is two modalities
+        row["photo"] = "scans/v7.png"
+    draft = draft_table(write_table(path, rows), "label")
+    assert [m.lines["column"][0] for m in draft.modalities] == ["scan", "photo"]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "kind"),
+    [
+        ([(5,)] * 4, "vector"),
+        ([(1, 5)] * 4, "vector"),
+        ([(5,), (5,), (5,), (6,)], "sequence"),
+        ([(5, 1)] * 4, "sequence"),
+        ([(2, 5)] * 4, "sequence"),
+    ],
+)
+@pytest.mark.parametrize("table", [True, False])
+def test_arrays_are_vectors_or_sequences(
+    tmp_path: Path, table: bool, shapes: list[tuple[int, ...]], kind: str
+) -> None:
+    rows = []
+    for i, shape in enumerate(shapes):
+        label = "ab"[i % 2]
+        (tmp_path / label).mkdir(exist_ok=True)
+        np.save(tmp_path / label / f"{i}.npy", np.full(shape, i))
+        rows.append({"feature": f"{label}/{i}.npy", "label": label})
+    (tmp_path / "a" / "0.npy").write_bytes(b"damaged")
+    if table:
+        write_table(tmp_path / "t.csv", rows)
+    started = start([tmp_path])
+    (modality,) = Recipe.read(started.path).modalities
+    assert (modality.kind, dict(modality.options)) == (
+        kind, {"width": 5} if kind == "vector" else {}
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,6 +15,7 @@ from torch import nn
 
 from equimodal.data.dataset import UNKNOWN
 from equimodal.data.manifest import Samples, load, load_unseen
+from equimodal.data.manifest.examine import examine
 from equimodal.data.manifest.prepare import prepare
 from equimodal.data.splits import Splits
 from equimodal.diagnostics.run import diagnose_run
@@ -170,6 +172,98 @@ def test_a_run_predicts_by_what_it_learned_and_refuses_data_that_changed(tmp_pat
             ConfigError, match=r"pets\.toml are not what they were when .*run was trained"
         ):
             ask(run)
+
+
+VECTORS = """
+manifest = "v.csv"
+label = "kind"
+
+[modalities.clip]
+kind = "vector"
+column = "clip"
+
+[training]
+epochs = 1
+batch_size = 8
+"""
+
+
+def vectors(folder: Path, shift: float, odd: int = -1) -> Path:
+    """24 rows of vectors of 5 values about a shift, a sixth of which lack theirs; the odd one has 6."""
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    rows = ["clip,weight,kind"]
+    for i in range(24):
+        values = rng.normal((shift, 0, 0, 9, i % 2), (1, 2, 3, 0, 1))
+        np.save(folder / f"{i}.npy", np.append(values, 1) if i == odd else values)
+        rows.append(f"{'' if i % 6 == 5 else f'{i}.npy'},{i},{'ab'[i % 2]}")
+    (folder / "v.csv").write_text("\n".join(rows))
+    (folder / "v.toml").write_text(
+        VECTORS + '[modalities.weight]\nkind = "table"\ncolumns = ["weight"]\n'
+    )
+    return folder / "v.toml"
+
+
+def test_vectors_are_standardised_by_train_also_those_of_another_table(tmp_path: Path) -> None:
+    path = vectors(tmp_path / "a", 100)
+    splits = load(path)
+    assert splits.encoders["clip"] == "mlp(inputs=5)" and splits.train.shapes["clip"] == (5,)
+    assert not all(splits.train.present["clip"])
+    rows = [r for r in splits.train.rows.tolist() if r % 6 != 5]  # type: ignore[attr-defined]
+    there = np.stack([np.load(path.parent / f"{row}.npy") for row in rows])
+    known = json.loads(json.dumps(dict(splits.learned)))
+    assert known["clip"]["mean"] == pytest.approx(there.mean(0))
+    deviation = [*there.std(0)[:3], 1, there.std(0)[4]]  # that which does not move is not divided
+    assert known["clip"]["deviation"] == pytest.approx(deviation)
+    elsewhere = vectors(tmp_path / "b", 200)
+    other, _ = load_unseen(
+        elsewhere, classes=splits.classes, modalities=splits.modalities, learned=known
+    )
+    for i, row in enumerate(other.rows.tolist()):
+        if row % 6 == 5:
+            assert "clip" not in other[i].inputs
+            continue
+        values = np.load(tmp_path / "b" / f"{row}.npy")
+        expected = (values - there.mean(0)) / deviation
+        assert other[i].inputs["clip"].numpy() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_run_on_vectors_predicts_the_same_of_the_same_vectors_elsewhere(tmp_path: Path) -> None:
+    path, run = vectors(tmp_path / "a", 1), tmp_path / "run"
+    train(Settings(data=path.name, data_root=str(path.parent), method="joint()"), run)
+    other = vectors(tmp_path / "b", 1)
+    ready = prepare(other, tmp_path / "ready").toml
+    found = []
+    for data in (None, str(other), str(ready)):
+        table = pq.read_table(predict(run, data=data, out=tmp_path / "p.parquet"))
+        found.append(
+            table.drop_columns(["name", "index", "split"])
+        )  # of all rows, but for the first
+    rows = load(path).test.rows.tolist()  # type: ignore[attr-defined]
+    for column in found[0].column_names:
+        here, there = (table[column].to_pylist() for table in (found[0], found[1].take(rows)))
+        assert here == (pytest.approx(there) if column.startswith("p_") else there)
+    assert found[1] == found[2]
+
+
+@pytest.mark.parametrize("odd", range(8))  # wherever it is: of train, of test
+def test_a_vector_of_another_width_is_named(tmp_path: Path, odd: int) -> None:
+    path = vectors(tmp_path / "a", 1, odd)
+    if odd == 5:
+        load(path)  # whose cell is empty
+        return
+    (problem,) = examine(path).problems
+    said = f"v.csv row {odd + 2}, clip: {odd}.npy has 6 values, where most have 5"
+    assert said in problem
+    train_rows = load(vectors(tmp_path / "b", 1)).train.rows.tolist()  # type: ignore[attr-defined]
+    if odd in train_rows:
+        with pytest.raises(DataError, match=r"v.csv row \d+, clip: \d+.npy has [56] values, where"):
+            load(path)
+    path.write_text(path.read_text().replace('"clip"\n', '"clip"\nwidth = 5\n', 1))
+    (reason,) = load(path, skip_unreadable=True).left_out.values()
+    assert reason.endswith(f"{odd}.npy has 6 values; it must have 5")
+    with pytest.raises(DataError, match=f"row {odd + 2}, clip: .*{odd}.npy has 6 values; it must"):
+        prepare(path, tmp_path / "out")
 
 
 def parquet(folder: Path, **columns: pa.Array) -> Path:

@@ -341,7 +341,7 @@ class TestRefusals:
             '[modalities.walk]\nkind = "sequence"\ncolumn = "walk"\n'
         )
         said = self.said(tmp_path / "w.toml")
-        assert "w.csv row 3, walk: 3 channels, where row 2 has 2; all sequences must" in said
+        assert "w.csv row 3, walk: 1.csv has 3 channels, where row 2 has 2; all must" in said
 
     def test_a_file_that_disappears_while_training(self, pets: Path) -> None:
         train = load(pets).train

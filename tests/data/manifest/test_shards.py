@@ -42,6 +42,10 @@ crop = "random"
 kind = "sequence"
 column = "walk"
 
+[modalities.clip]
+kind = "vector"
+column = "clip"
+
 [modalities.story]
 kind = "text"
 column = "story"
@@ -61,8 +65,10 @@ def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i, row in enumerate(own.rows(24)):
         write_wav(folder / f"calls/{i}.wav", 0.4, 8000, 300 + 20 * i)
         np.save(folder / f"{i}.npy", rng.normal(size=(3 + i % 4, 2)))
+        np.save(folder / f"clip{i}.npy", rng.normal(i, size=7))
         (folder / f"{i}.txt").write_text(f"a {own.KINDS[i % 3]} of {i} years")
         made = {"call": f"calls/{i}.wav", "from": "0.1" if i % 2 else "", "walk": f"{i}.npy"}
+        made["clip"] = f"clip{i}.npy" if i % 3 else ""
         table.append(row | made | {"story": f"{i}.txt" if i % 5 else ""})
     own.write_table(folder / "pets.csv", table)
     return path

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ...errors import DataError, counted
@@ -24,8 +26,15 @@ from .table import read
 
 __all__ = ["Examined", "examine"]
 
-LENGTHS = {"text": "tokens", "points": "points", "sequence": "steps", "video": "frames"}
-SHOWN = 20  # problems of one kind that are listed
+LENGTHS = {
+    "text": "tokens",
+    "points": "points",
+    "sequence": "steps",
+    "video": "frames",
+    "vector": "values",
+}
+SHOWN = 20  # problems or remarks of one kind that are listed
+FEW = 2  # samples of a class that may be a slip of the pen
 
 
 @dataclass(frozen=True)
@@ -37,12 +46,14 @@ class Examined:
         summary: what and how much, row by row.
         classes: for each class and split the number of samples.
         problems: sentences; empty where all is well.
+        remarks: sentences about what may be right, and deserves a look.
     """
 
     path: Path
     summary: list[tuple[str, str]]
     classes: Mapping[str, Mapping[str, int]]
     problems: list[str]
+    remarks: list[str] = field(default_factory=list)
 
     def rows(self) -> list[tuple[str, ...]]:
         """A row for each class: its name and how many samples each split has."""
@@ -99,8 +110,6 @@ def examine(path: Path | str, workers: int = 0, progress: Progress | None = None
     summary += [(f"split {part}", _part_line(opened, at)) for part, at in parts.items()]
     for modality in opened.recipe.modalities:
         summary += _modality_lines(modality, opened, seen, shapes.get(modality.name, ""))
-    for alike in _spelled_alike(opened.classes):
-        summary.append(("classes", f"{alike} differ in case only: one class, or two?"))
     classes = {
         name: {p: int((opened.targets[at] == i).sum()) for p, at in parts.items()}
         for i, name in enumerate(opened.classes)
@@ -108,7 +117,8 @@ def examine(path: Path | str, workers: int = 0, progress: Progress | None = None
     problems = [
         *([] if opened.shards is None else verify(opened.shards.folder)),
         *_shortened(
-            [f"unreadable: {opened.lines.where(r)}, {m}: {why}" for (r, m), why in reasons.items()]
+            [f"unreadable: {opened.lines.where(r)}, {m}: {why}" for (r, m), why in reasons.items()],
+            "unreadable file",
         ),
         *unfit,
         *_leaks(opened, parts, seen),
@@ -119,7 +129,8 @@ def examine(path: Path | str, workers: int = 0, progress: Progress | None = None
             if not c["train"]
         ),
     ]
-    return Examined(Path(path), summary, classes, problems)
+    remarks = [*_shortened(_rare(classes), "class"), *_read_twice(opened)]
+    return Examined(Path(path), summary, classes, problems, remarks)
 
 
 def _seen(
@@ -136,7 +147,27 @@ def _seen(
             found[name].append(one)
             if progress is not None:
                 progress(sum(map(len, found.values())), total)
+        if kinds[name] == "vector":
+            found[name] = _of_one_width(stream, found[name])
     return found
+
+
+def _of_one_width(stream: Stored, seen: list[Seen]) -> list[Seen]:
+    """Vectors of another width than most are as good as unreadable."""
+    widths = Counter(one.measured["values"] for one in seen if not one.reason)
+    if len(widths) < 2:
+        return seen
+    (most, _), *_ = widths.most_common(1)
+    said = f"most have {most:g}: say width = {most:g} in the data TOML"
+    return [
+        one
+        if one.reason or one.measured["values"] == most
+        else Seen(
+            one.row,
+            reason=f"{stream.cells[one.row]} has {one.measured['values']:g} values, where {said}",
+        )
+        for one in seen
+    ]
 
 
 def _parts(opened: Opened, good: Rows, reasons: Mapping[tuple[int, str], str]) -> dict[str, Rows]:
@@ -154,12 +185,41 @@ def _parts(opened: Opened, good: Rows, reasons: Mapping[tuple[int, str], str]) -
         ) from None
 
 
-def _spelled_alike(classes: Sequence[str]) -> list[str]:
-    """Classes that may be one: "'Cat' and 'cat'"."""
+def _rare(classes: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """The classes of which hardly any sample is there, a split has none, or another may be meant."""
     spelled: dict[str, list[str]] = {}
     for name in classes:
-        spelled.setdefault(name.casefold(), []).append(repr(name))
-    return [" and ".join(names) for names in spelled.values() if len(names) > 1]
+        spelled.setdefault(" ".join(name.casefold().split()), []).append(name)
+    used = {part for counts in classes.values() for part, count in counts.items() if count}
+    found = []
+    for alike in spelled.values():
+        for name in alike:
+            here = classes[name]
+            count = sum(here.values())
+            without = [part for part in ("val", "test") if part in used and not here[part]]
+            others = " or ".join(repr(other) for other in alike if other != name)
+            said = f"class {name!r} has {counted(count, 'sample')}"
+            said += f", none in {' and '.join(without)}" if count and without else ""
+            said += f"; but for case or spaces it is {others}: one class, or two?" if others else ""
+            if count <= FEW or without or others:
+                found.append(said)
+    return found
+
+
+def _read_twice(opened: Opened) -> list[str]:
+    """Modalities that read the same file in a row in the same way."""
+    files = {n: s for n, s in opened.streams.items() if isinstance(s, Files)}
+    how = {m.name: (m.kind, m.options, m.start, m.stop) for m in opened.recipe.modalities}
+    found = []
+    for a, b in itertools.combinations(files, 2):
+        if how[a] != how[b]:  # such as picture and sound of a video
+            continue
+        same = pc.sum(pc.equal(files[a].below, files[b].below)).as_py()
+        if same:
+            found.append(
+                f"modalities {a} and {b} read the same file in {counted(same, 'row')}; leave one out if it is a copy"
+            )
+    return found
 
 
 def _shapes(opened: Opened, train: Rows) -> tuple[dict[str, str], list[str]]:
@@ -213,11 +273,9 @@ def _range(values: NDArray[np.float64]) -> str:
     return f"{low:.4g} to {high:.4g}, half of them below {middle:.4g}"
 
 
-def _shortened(problems: list[str]) -> list[str]:
-    rest = len(problems) - SHOWN
-    return problems[:SHOWN] + (
-        [f"... and {counted(rest, 'more unreadable file')}"] if rest > 0 else []
-    )
+def _shortened(sentences: list[str], what: str) -> list[str]:
+    rest = len(sentences) - SHOWN
+    return sentences[:SHOWN] + ([f"... and {counted(rest, f'more {what}')}"] if rest > 0 else [])
 
 
 def _leaks(opened: Opened, parts: Mapping[str, Rows], seen: Mapping[str, list[Seen]]) -> list[str]:

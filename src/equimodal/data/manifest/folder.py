@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import DataError, counted
-from .guess import OPENED, OPTIONS, Draft, Found, hear, kind_of
+from .guess import OPENED, OPTIONS, Draft, Found, hear, kind_in, kind_of
 from .load import PARTS, SPELLINGS
 
 __all__ = ["draft_folder"]
@@ -156,8 +156,9 @@ def _draft(
         said = f"none: not all folders beside {' and '.join(partly)} are named as splits, so that all are classes"
         draft.notes.append(("split", said))
     for name, files in found.items():
-        kind = files[0].kind
-        options = OPTIONS[kind]([folder / medium.path for medium in files[:OPENED]])
+        first = [folder / medium.path for medium in files[:OPENED]]
+        kind = kind_in(first)
+        options = OPTIONS[kind](first)
         draft.modalities.append(Found(name, kind, {"column": (name, ""), **options}))
         draft.notes.append((name, counted(len(files), f"{kind} file")))
     silent = all(modality.kind != "audio" for modality in draft.modalities)

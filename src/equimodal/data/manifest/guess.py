@@ -16,12 +16,12 @@ from ..media.audio import SOUND_SUFFIXES
 from ..media.clouds import CLOUD_SUFFIXES
 from ..media.container import opened
 from ..media.image import IMAGE_SUFFIXES
-from ..media.sequence import SEQUENCE_SUFFIXES
+from ..media.numbers import NUMBER_SUFFIXES, read_numbers
 from ..media.video import VIDEO_SUFFIXES
 from .load import PARTS, SPELLINGS
 from .table import Table, read
 
-__all__ = ["OPENED", "OPTIONS", "Draft", "Found", "draft_table", "hear", "kind_of"]
+__all__ = ["OPENED", "OPTIONS", "Draft", "Found", "draft_table", "hear", "kind_in", "kind_of"]
 
 LOOKED_AT = 1000  # rows by which a column is told
 SIZES = {  # so that one sees where a modality has far more of them than another
@@ -46,12 +46,14 @@ SPLITS = ("split", "set", "subset", "partition", "part")
 IDS = ("id", "uid", "uuid", "index", "key", "name", "sample")
 MOST_CLASSES, MOST_CATEGORIES = 1000, 50
 SIZE_SAID = "pixels of a side; 224 sees more, at the cost of its pixels"
+ID_SAID = "id: every value is another"
+VECTOR_SAID = 'values of each; if they are steps in time, say kind = "sequence" instead'
 FLIP_SAID = "mirrored in half of the looks of training; false if left and right differ"
 
 # A .txt is a text and a .npy a sequence; both suffixes are used for point clouds too, which the user then says.
 KIND_OF = {
     **dict.fromkeys(CLOUD_SUFFIXES, "points"),
-    **dict.fromkeys(SEQUENCE_SUFFIXES, "sequence"),
+    **dict.fromkeys(NUMBER_SUFFIXES, "sequence"),
     **dict.fromkeys(IMAGE_SUFFIXES, "image"),
     **dict.fromkeys(SOUND_SUFFIXES, "audio"),
     **dict.fromkeys(VIDEO_SUFFIXES, "video"),
@@ -62,6 +64,26 @@ KIND_OF = {
 def kind_of(name: str) -> str:
     """The kind of medium that a file's suffix says, or ""."""
     return KIND_OF.get(os.path.splitext(name)[1].lower(), "")
+
+
+def kind_in(files: Sequence[Path]) -> str:
+    """The kind of medium of some files of one modality: what their suffix says, but for arrays that are vectors."""
+    kind = kind_of(files[0].name)
+    return "vector" if kind == "sequence" and _width(files) else kind
+
+
+def _width(files: Sequence[Path]) -> int:
+    """How many values the vectors have that some ``.npy`` files hold; 0 where they are none, or of different lengths."""
+    lengths = set()
+    for path in files:
+        if path.suffix.lower() not in (".npy", ".npz"):  # a text is rather one channel, or one step
+            return 0
+        try:
+            *rest, last = read_numbers(path, "a vector").shape
+        except (DataError, ValueError):  # damaged, or a single number: the others will say
+            continue
+        lengths.add(0 if rest not in ([], [1]) else last)
+    return lengths.pop() if len(lengths) == 1 else 0
 
 
 @dataclass(frozen=True)
@@ -152,7 +174,7 @@ def draft_table(path: Path, label: str = "", search: Sequence[Path] = ()) -> Dra
     classes = len(columns[draft.label].different)
     draft.notes.append((draft.label, f"label, {why}: {counted(classes, 'class')}"))
     rest = {name: column for name, column in columns.items() if name != draft.label}
-    found: set[Path] = set()
+    found: list[Mapping[int, Path]] = []
     # Whole paths first: a column of bare names, such as ids, may only name the same files once more.
     for name, column in sorted(_roles(rest, draft).items(), key=lambda item: not item[1].paths):
         _media(name, column, search or (path.parent,), path.parent, draft, found)
@@ -170,7 +192,9 @@ class _Column:
     def __init__(self, table: Table, name: str) -> None:
         texts = table.texts(name)
         self.rows = len(texts)
-        self.values = [t for t in texts[:LOOKED_AT].to_pylist() if t is not None]
+        first = enumerate(texts[:LOOKED_AT].to_pylist())
+        self.cells = {row: text for row, text in first if text is not None}
+        self.values = list(self.cells.values())
         self.different = texts.drop_null().unique().to_pylist()
         self.numeric = bool(self.values)
         try:
@@ -224,7 +248,7 @@ def _roles(columns: dict[str, _Column], draft: Draft) -> dict[str, _Column]:
         files = bool(column.values) and kind_of(column.values[0])
         if not draft.id and not files and len(column.different) == column.rows > 1:
             draft.id = name
-            draft.notes.append((name, "id: every value is another"))
+            draft.notes.append((name, ID_SAID))
     taken = {draft.split, draft.group}
     for name in taken:
         columns.pop(name, None)
@@ -237,24 +261,28 @@ def _media(
     search: Sequence[Path],
     base: Path,
     draft: Draft,
-    found: set[Path],
+    found: list[Mapping[int, Path]],
 ) -> None:
-    """A column that names files, which are added to those that were found, or holds texts."""
+    """A column that names files, which by row are added to those that were found, or holds texts."""
     place = _place(column.values, search)
     if place is not None:
         root, suffix = place
-        kind = kind_of(column.values[0] + suffix)
+        named = {row: root / f"{value}{suffix}" for row, value in column.cells.items()}
+        files = list(named.values())[:OPENED]
+        kind = kind_in(files)
         lines: dict[str, tuple[Any, str]] = {"column": (name, "")}
         relative = Path(os.path.relpath(root, base)).as_posix()
         if relative != ".":
             lines["root"] = (relative, "where the paths begin")
         if suffix:
             lines["suffix"] = (suffix, "added to each cell")
-        files = [root / f"{value}{suffix}" for value in column.values[:OPENED]]
-        if found.issuperset(files):
+        if any(_same(named, others) for others in found):
             draft.notes.append((name, f"the names of the same {kind} files"))
+            if not draft.id and len(column.different) == column.rows:
+                draft.id = name
+                draft.notes.append((name, ID_SAID))
             return
-        found.update(files)
+        found.append(named)
         draft.outside |= any(_outside(path, base) for path in files)
         options = OPTIONS[kind](files)
         draft.modalities.append(Found(_free(name, kind, draft), kind, {**lines, **options}))
@@ -266,6 +294,12 @@ def _media(
     if not column.numeric and words and statistics.mean(words) >= 3 and len(column.different) > 20:
         draft.modalities.append(Found(_free(name, "text", draft), "text", {"column": (name, "")}))
         draft.notes.append((name, "text, by its many words"))
+
+
+def _same(files: Mapping[int, Path], others: Mapping[int, Path]) -> bool:
+    """Whether two columns name the same file in most of the rows that have both."""
+    both = files.keys() & others.keys()
+    return 2 * sum(files[row] == others[row] for row in both) > len(both)
 
 
 def _place(values: Sequence[str], search: Sequence[Path]) -> tuple[Path, str] | None:
@@ -451,6 +485,10 @@ def _points(files: Sequence[Path]) -> dict[str, tuple[Any, str]]:
     return {"points": (1024, "of a cloud"), "encoder": ("pointnet()", SIZES["pointnet"])}
 
 
+def _vector(files: Sequence[Path]) -> dict[str, tuple[Any, str]]:
+    return {"width": (_width(files), VECTOR_SAID)}
+
+
 def _text(files: Sequence[Path]) -> dict[str, tuple[Any, str]]:
     return {"files": (True, "the cells name files")}
 
@@ -462,4 +500,5 @@ OPTIONS: Mapping[str, Callable[[Sequence[Path]], dict[str, tuple[Any, str]]]] = 
     "points": _points,
     "text": _text,
     "sequence": lambda files: {},
+    "vector": _vector,
 }

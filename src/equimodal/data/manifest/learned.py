@@ -19,12 +19,13 @@ from ..media.sequence import Sequence as Steps
 from ..media.table import Category, Number
 from ..media.table import Table as Vectors
 from ..media.text import Text, clean_tweet, vocabulary
+from ..media.vector import Vector
 from .recipe import Modality
 from .streams import Columns, Files, Stored, Stream, Texts
 
 __all__ = ["Learned", "described", "fit", "restored"]
 
-FITTED_ON = 1000  # the most sequences that mean and deviation are taken from
+FITTED_ON = 1000  # the most sequences or vectors that mean and deviation are taken from
 Rows = NDArray[np.int64]
 Learned = Mapping[str, Any]
 """What was learned of a modality, as JSON holds it."""
@@ -46,21 +47,24 @@ def fit(stream: Stream, modality: Modality, train: Rows) -> Stream:
     assert isinstance(stream, Stored)
     if isinstance(stream.reader, Text) and stream.reader.words:
         return replace(stream, reader=modality.reader(words=_words(stream, modality, here)))  # type: ignore[type-var]
-    if isinstance(stream.reader, Steps):
+    if isinstance(stream.reader, Steps | Vector):
         some = here[np.linspace(0, len(here) - 1, min(len(here), FITTED_ON)).astype(np.int64)]
         return replace(stream, reader=stream.reader.fitted(_alike(stream, some.tolist())))  # type: ignore[type-var]
     return stream
 
 
 def _alike(stream: Stored, rows: list[int]) -> Iterator[Tensor]:
-    """The sequences of some rows; refused if one has other channels than the first."""
+    """The sequences or vectors of some rows; refused if one has other channels than the first."""
     first = stream.decoded(rows[0])
+    size, *_ = stream.reader.learned
+    unit = "channel" if first.ndim > 1 else "value"
     for row in rows:
         values = stream.decoded(row)
-        if values.shape[1] != first.shape[1]:
+        if values.shape[-1] != first.shape[-1]:
             raise DataError(
-                f"{stream.lines.where(row)}, {stream.name}: {counted(values.shape[1], 'channel')}, where "
-                f"{stream.lines.row(rows[0])} has {first.shape[1]}; all sequences must have equally many."
+                f"{stream.lines.where(row)}, {stream.name}: {stream.cells[row]} has {counted(values.shape[-1], unit)}, where "
+                f"{stream.lines.row(rows[0])} has {first.shape[-1]}; all must have equally many (say {size} = "
+                f"{first.shape[-1]} in the data TOML, and --skip-unreadable leaves others out)."
             )
         yield values
 
@@ -101,8 +105,8 @@ def described(stream: Stream) -> Learned | None:
     reader = stream.reader if isinstance(stream, Stored) else None
     if isinstance(reader, Text) and reader.words:
         return {"words": list(reader.words)}
-    if isinstance(reader, Steps):
-        return {name: getattr(reader, name) for name in ("channels", "mean", "deviation")}
+    if isinstance(reader, Steps | Vector):
+        return {name: getattr(reader, name) for name in reader.learned}
     return None
 
 
@@ -127,14 +131,10 @@ def restored(stream: Stream, modality: Modality, learned: Learned | None) -> Str
     if isinstance(stream.reader, Text) and stream.reader.words:
         words = tuple(_known(learned, modality, "words"))
         return replace(stream, reader=modality.reader(words=words))  # type: ignore[type-var]
-    if isinstance(stream.reader, Steps):
-        channels, mean, deviation = (
-            _known(learned, modality, name) for name in ("channels", "mean", "deviation")
-        )
-        reader = replace(
-            stream.reader, channels=channels, mean=tuple(mean), deviation=tuple(deviation)
-        )
-        return replace(stream, reader=reader)  # type: ignore[type-var]
+    if isinstance(stream.reader, Steps | Vector):
+        known = {name: _known(learned, modality, name) for name in stream.reader.learned}
+        known |= {name: tuple(known[name]) for name in ("mean", "deviation")}
+        return replace(stream, reader=replace(stream.reader, **known))  # type: ignore[type-var]
     return stream
 
 

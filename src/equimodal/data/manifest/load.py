@@ -402,6 +402,8 @@ def default_encoder(modality: Modality, stream: Stream) -> str:
             return "pointnet()"
         case "sequence":
             return f"gru(channels={shape[-1]})"
+        case "vector":
+            return f"mlp(inputs={shape[0]})"
         case "text" if len(shape) == 2:
             return f"bigru(channels={shape[-1]}, width=128)"
     if isinstance(stream, Columns):

@@ -1,4 +1,4 @@
-"""What a file says of itself: sides of images, seconds and rate of sound, frames of videos, points, steps."""
+"""What a file says of itself: sides of images, seconds and rate of sound, frames of videos, points, steps, values."""
 
 from __future__ import annotations
 
@@ -63,4 +63,5 @@ MEASURES: Mapping[str, Callable[[Path, Tensor], dict[str, float]]] = {
     "text": _length("tokens"),
     "points": _length("points"),
     "sequence": _length("steps"),
+    "vector": _length("values"),
 }

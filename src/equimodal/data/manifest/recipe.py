@@ -25,6 +25,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "text": ("text", "Text"),
     "points": ("clouds", "Points"),
     "sequence": ("sequence", "Sequence"),
+    "vector": ("vector", "Vector"),
     "table": ("table", "Table"),
 }
 """For each kind of modality the module and the class of its reader."""

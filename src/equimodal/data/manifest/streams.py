@@ -86,6 +86,7 @@ class Stored(Stream):
 
     reader: Reader
     lines: Lines
+    cells: pa.Array
 
     @property
     def time_first(self) -> bool:
@@ -164,6 +165,12 @@ class Files(Stored):
             raise DataError(
                 f"{self.lines.where(row)}: {_leaving(self.cells[row].as_py(), self.folder)}"
             )
+
+    @property
+    def below(self) -> pa.Array:
+        """[N] the paths that the cells name, relative to the folder, null where there is none."""
+        root = f"{self.root}/" if self.root else ""
+        return pc.binary_join_element_wise(root, self.cells, self.suffix, "")
 
     def path(self, row: int) -> Path:
         """Of a row's file.

@@ -28,10 +28,12 @@ class Reader(ABC):
     Attributes:
         costly: whether decoding is worth keeping on disk.
         images: whether what is kept are the bytes of an image [C, H, W], or of several.
+        learned: the options that are learned from train, the size of a sample first.
     """
 
     costly: ClassVar[bool] = True
     images: ClassVar[bool] = False
+    learned: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def decode(self, path: Path) -> Tensor:

@@ -1,24 +1,23 @@
-"""Sequences of measurements in files: a row per step, a column per channel (csv, tsv, txt, npy, mat)."""
+"""Sequences of measurements in files: a row per step, a column per channel (csv, tsv, txt, npy, npz, mat)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...errors import ConfigError, DataError, counted
-from ..arrays import divisor, resample
-from .reader import Reader, require
+from ...errors import ConfigError, DataError
+from ..arrays import moments, resample
+from .numbers import read_numbers
+from .reader import Reader
 
-__all__ = ["SEQUENCE_SUFFIXES", "Sequence", "read_sequence"]
-
-SEQUENCE_SUFFIXES = (".csv", ".tsv", ".txt", ".npy", ".mat")
+__all__ = ["Sequence", "read_sequence"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,14 @@ class Sequence(Reader):
         channels: how many each step has.
         steps: all are resampled linearly to so many; 0: as they are, of different lengths.
         limit: longest sequence, cut at the end; 0: no limit.
-        variable: of a ``.mat`` file that holds several arrays.
+        variable: of a ``.mat`` or ``.npz`` file that holds several arrays.
         mean, deviation: of each channel, as `fitted` finds them; empty: values as they are.
 
     Raises:
         ConfigError: an option that cannot be.
     """
+
+    learned: ClassVar[tuple[str, ...]] = ("channels", "mean", "deviation")
 
     channels: int = 0
     steps: int = 0
@@ -73,28 +74,12 @@ class Sequence(Reader):
 
     def fitted(self, stored: Iterable[Tensor]) -> Self:
         """With the number of channels, and mean and deviation over all steps of the given sequences of train."""
-        channels, count = self.channels, 0
-        mean: Any = 0.0
-        squares: Any = 0.0  # of what is apart from the mean
-        largest: Any = 0.0
-        for one in stored:
-            values: Any = one.double().numpy()
-            channels = channels or values.shape[1]
-            if values.shape[1] != channels:
-                raise DataError(
-                    f"Sequences must have equally many channels: here {values.shape[1]} and {channels}."
-                )
-            # T. F. Chan et al., 1979: sums of squares would lose what moves beside a large mean.
-            here = values.mean(0)
-            count += len(values)
-            share = len(values) / count
-            squares = squares + ((values - here) ** 2).sum(0)
-            squares = squares + (here - mean) ** 2 * share * (count - len(values))
-            mean = mean + (here - mean) * share
-            largest = np.maximum(largest, np.abs(values).max(0))
-        deviation = divisor(np.sqrt(squares / count), largest)
+        mean, deviation = moments(one.double().numpy() for one in stored)
         return replace(
-            self, channels=channels, mean=tuple(mean.tolist()), deviation=tuple(deviation.tolist())
+            self,
+            channels=len(mean),
+            mean=tuple(mean.tolist()),
+            deviation=tuple(deviation.tolist()),
         )
 
 
@@ -104,10 +89,7 @@ def read_sequence(path: Path, variable: str = "") -> NDArray[np.float64]:
     Raises:
         DataError: it is missing, empty or damaged, is no table of numbers, or has a value that is not finite.
     """
-    require(path)
-    suffix = path.suffix.lower()
-    readers = {".npy": _npy, ".mat": _mat}
-    values = readers[suffix](path, variable) if suffix in readers else _text(path)
+    values = read_numbers(path, "a sequence", variable)
     if values.ndim == 1:
         values = values[:, None]
     if values.ndim != 2 or not values.size:
@@ -116,65 +98,3 @@ def read_sequence(path: Path, variable: str = "") -> NDArray[np.float64]:
         step = int(np.argwhere(~np.isfinite(values))[0][0])
         raise DataError(f"{path} has a value that is not finite (NaN or infinite) in step {step}.")
     return values
-
-
-def _npy(path: Path, variable: str) -> NDArray[np.float64]:
-    try:
-        return np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
-    except (ValueError, EOFError, OSError, TypeError) as error:
-        raise DataError(f"{path} is damaged, or no array of numbers ({error}).") from None
-
-
-def _mat(path: Path, variable: str) -> NDArray[np.float64]:
-    from scipy.io import loadmat
-
-    try:
-        held = loadmat(path)
-    except Exception as error:  # scipy raises nearly anything on damaged bytes
-        raise DataError(f"{path} is damaged or not a MATLAB file ({error}).") from None
-    names = [name for name in held if not name.startswith("__")]
-    name = variable or (names[0] if len(names) == 1 else "")
-    if name not in names:
-        raise DataError(
-            f"{path} has the arrays {', '.join(names) or 'none'}; name one by the option variable."
-        )
-    try:
-        return np.asarray(held[name], dtype=np.float64)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path}: {name} is no array of numbers ({error}).") from None
-
-
-def _text(path: Path) -> NDArray[np.float64]:
-    """Numbers separated by commas, semicolons, tabs or spaces; a first line that holds none is a header."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not readable text ({error}).") from None
-    rows: list[list[float]] = []
-    for number, line in enumerate(lines, start=1):
-        cells = _cells(line)
-        if not cells:
-            continue
-        try:
-            row = [float(cell) if cell else float("nan") for cell in cells]
-        except ValueError:
-            if not rows and number == 1:
-                continue
-            raise DataError(
-                f"{path} line {number} is not a row of numbers: {line[:60]!r}."
-            ) from None
-        if rows and len(row) != len(rows[0]):
-            raise DataError(
-                f"{path} line {number} has {counted(len(row), 'value')}; those before {len(rows[0])}."
-            )
-        rows.append(row)
-    return np.array(rows, dtype=np.float64)
-
-
-def _cells(line: str) -> list[str]:
-    """Of a line; a comma in a line with semicolons is a decimal one."""
-    for separator in (";", "\t", ","):
-        if separator in line:
-            parts = [part.strip() for part in line.split(separator)]
-            return [part.replace(",", ".") for part in parts] if separator == ";" else parts
-    return line.split()

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.io import savemat
+
+from equimodal.data.media.sequence import Sequence
+from equimodal.data.media.vector import Vector
+from equimodal.errors import DataError
+
+VALUES = np.array([1.5, -2.0, 1e9 + 0.25])
+
+
+def write(path: Path, values: np.ndarray) -> Path:
+    match path.suffix:
+        case ".npy":
+            np.save(path, values)
+        case ".npz":
+            np.savez(path, feature=values, other=np.zeros(2))
+        case ".mat":
+            savemat(path, {"feature": values, "other": np.zeros(2)})
+        case _:
+            np.savetxt(path, values, delimiter=",", fmt="%.17g")
+    return path
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (3, 1)])
+@pytest.mark.parametrize("suffix", ["npy", "npz", "mat", "csv", "txt"])
+def test_a_file_holds_one_vector_however_it_lies(
+    tmp_path: Path, suffix: str, shape: tuple[int, ...]
+) -> None:
+    path = write(tmp_path / f"a.{suffix}", VALUES.reshape(shape))
+    variable = "feature" if suffix in ("npz", "mat") else ""
+    assert Vector(variable=variable).decode(path).tolist() == VALUES.tolist()
+    if variable:
+        with pytest.raises(DataError, match="has the arrays feature, other; name one by"):
+            Vector().decode(path)
+
+
+def test_each_value_is_standardised_with_train(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    every = rng.normal((3, -1e7, 0), (2, 1e-2, 0), (30, 3))
+    paths = [write(tmp_path / f"{i}.npy", one) for i, one in enumerate(every)]
+    reader = Vector()
+    reader = reader.fitted(map(reader.decode, paths))
+    assert reader.shape == (3,)
+    seen = torch.stack([reader.read(path) for path in paths])
+    assert seen.dtype == torch.float32
+    expected = (every - every.mean(0)) / np.where(every.std(0) == 0, 1, every.std(0))
+    assert seen.numpy() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (np.zeros((2, 3)), r"a.npy has the shape \(2, 3\); a vector is \[values\]"),
+        (np.zeros(()), r"a.npy has the shape \(\); a vector"),
+        (np.zeros(0), r"a.npy has the shape \(0,\); a vector"),
+        (np.zeros(4), "a.npy has 4 values; it must have 3"),
+        (np.array([1, np.nan, 2]), "a.npy has a value that is not finite .* at position 1"),
+        (np.array(["x"]), "a.npy is damaged, or no array of numbers"),
+    ],
+)
+def test_a_file_that_holds_no_such_vector(tmp_path: Path, values: np.ndarray, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        Vector(width=3).decode(write(tmp_path / "a.npy", values))
+
+
+@pytest.mark.parametrize(("reader", "what"), [(Sequence(), "a sequence"), (Vector(), "a vector")])
+def test_a_file_of_another_kind_is_told_what_is_read(
+    tmp_path: Path, reader: Sequence | Vector, what: str
+) -> None:
+    path = tmp_path / "0.h5"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n")
+    kinds = "csv, tsv, txt, npy, npz, mat"
+    with pytest.raises(DataError, match=rf"0.h5 is no text; {what} is read from .*: {kinds}\."):
+        reader.decode(path)
+
+
+def test_a_sequence_may_be_of_one_dimension(tmp_path: Path) -> None:
+    assert Sequence().decode(write(tmp_path / "a.npy", VALUES)).shape == (3, 1)
