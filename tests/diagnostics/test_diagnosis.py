@@ -23,7 +23,7 @@ from equimodal.diagnostics import Absence, Bootstrap, Diagnosis, Interval, Poten
 from equimodal.diagnostics.form import tables
 from equimodal.diagnostics.information import decompose, decomposition
 from equimodal.diagnostics.run import read_diagnosis
-from equimodal.diagnostics.verdict import case, reach
+from equimodal.diagnostics.verdict import case, reach, verdict
 from equimodal.errors import ConfigError, DataError
 from equimodal.methods import BY_NAME
 from equimodal.training.run import train
@@ -88,12 +88,13 @@ def test_figures_are_those_of_the_coalitions() -> None:
         logits.log_softmax(1).gather(1, batch.target[:, None]).squeeze(1).numpy()
         for logits in (first, second, first + second)
     )
-    each = (alone + np.log(3) + both - other) / 2  # of every sample, over the two orders
+    frequent = np.log(np.bincount(batch.target)[batch.target] / 400)  # what is known with nobody
+    each = (alone - frequent + both - other) / 2  # of every sample, over the two orders
     spread, its = found.use["m1"].by_sample, found.use["m2"].by_sample
     assert spread.quantiles == pytest.approx(np.quantile(each, (0.05, 0.25, 0.5, 0.75, 0.95)))
     rarest = -np.log(np.bincount(batch.target).min() / 400)
     assert (spread.low, spread.high) == pytest.approx((-2 * rarest, 2 * rarest))
-    assert its.quantiles[2] == pytest.approx(np.median(both + np.log(3) - each))
+    assert its.quantiles[2] == pytest.approx(np.median(both - frequent - each))
     assert spread.below == (each < 0).mean() > 0 and sum(spread.counts) == 400
     assert found.use["m1"].shapley_log_likelihood.value == pytest.approx(each.mean())
     assert found.interactions[0].accuracy.value == pytest.approx(
@@ -123,16 +124,16 @@ def test_pure_noise_is_uninformative_and_cannot_be_balanced(count: int, alone: b
 
 
 def test_noise_of_a_rare_class_is_not_better_than_guessing_the_frequent_one() -> None:
-    """A probe of noise is right in 90% of such samples, far above one in three."""
+    """A probe of noise is right in 80% of such samples, far above one in three."""
 
     def skewed(count: int, seed: int) -> Batch:
-        batch = sample((0.9, 0.0), 12 * count, seed)
-        frequent = torch.flatten((batch.target == 0).nonzero())[: 9 * count // 10]
+        batch = sample((0.9, 0.0), 6 * count, seed)
+        frequent = torch.flatten((batch.target == 0).nonzero())[: 8 * count // 10]
         rest = torch.flatten((batch.target > 0).nonzero())[: count - len(frequent)]
         return batch.select(torch.cat([frequent, rest]).tolist())
 
     found = equimodal.diagnose(model(1.0, 1.0), [skewed(1000, 1)], train=[skewed(1000, 2)])
-    assert found.potential["m2"].probe.value > 0.85
+    assert found.potential["m2"].probe.value > 0.75
     assert "'m2' is uninformative" in about(found)
 
 
@@ -164,7 +165,7 @@ def test_without_a_figure_of_what_it_holds_a_modality_is_only_the_weaker_one() -
 def test_a_lazy_modality_is_named_and_can_be_helped() -> None:
     # It shows the label, but upside down to the head, and hardly heard.
     found = equimodal.diagnose(
-        model(1.0, -0.05), [sample((0.6, 0.6), 1500, 3)], train=[sample((0.6, 0.6), 1500, 4)]
+        model(1.0, -0.005), [sample((0.6, 0.6), 1500, 3)], train=[sample((0.6, 0.6), 1500, 4)]
     )
     assert "'m2' is lazy" in about(found) and "Balancing can help" in about(found)
     assert "The features of 'm2' hold more than its prediction uses" in about(found)
@@ -173,12 +174,109 @@ def test_a_lazy_modality_is_named_and_can_be_helped() -> None:
 
 def test_what_is_advised_without_an_index_needs_none() -> None:
     batch = sample((0.6, 0.6), 1500, 3)
-    found = equimodal.diagnose(model(1.0, -0.05), [batch], train=[sample((0.6, 0.6), 1500, 4)])
+    lazy = Balanced(model(1.0, -0.005))
+    found = equimodal.diagnose(lazy, [batch], train=[sample((0.6, 0.6), 1500, 4)])
     (advised,) = re.findall(r'no sample index, "(.*?)"\)', about(found))
     learner = Balanced(model(1.0, 1.0), build(advised, BY_NAME, "method"))
     (step,) = learner.steps(batch, 0)
     output = learner(step)
     learner.backward(learner.losses(output, step), output, step)
+
+
+@pytest.fixture(scope="module")
+def lazy() -> Diagnosis:
+    """Of a model whose second modality is hardly heard, trained with who knows what."""
+    return equimodal.diagnose(
+        model(1.0, -0.005), [sample((0.6, 0.6), 600, 3)], train=[sample((0.6, 0.6), 600, 4)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "named"),
+    [
+        ("joint()", {"ibml()", "bio(scores='current')", "uniform()"}),
+        ("ogm_ge(alpha=0.3) + recorder()", {"ibml()", "bio(scores='current')", "uniform()"}),
+        ("uniform(weight=0.5)", {"ibml()", "bio(scores='current')"}),
+        ("ibml()", {"uniform()"}),
+        ("bio().during(1, 90) + warmup()", {"uniform()"}),
+        ("bio() + uniform()", set()),
+        ("", set()),
+    ],
+)
+def test_no_method_is_advised_that_the_model_was_trained_with(
+    lazy: Diagnosis, method: str, named: set[str]
+) -> None:
+    said = [s.text for s in verdict(replace(lazy, method=method)) if "Balancing can help" in s.text]
+    assert len(said) == 1
+    advised = re.split("[Tt]ry ", said[0])[1:]
+    assert {name for text in advised for name in re.findall(r"\w+\(.*?\)", text)} == named
+
+
+def test_the_method_of_a_learner_is_known() -> None:
+    data = [sample((0.6, 0.6), 60, 3)]
+    learner = Balanced(model(1.0, 1.0), build("ibml()", BY_NAME, "method"), samples=60, epochs=9)
+    assert equimodal.diagnose(learner, data).method == "ibml()"
+    assert equimodal.diagnose(model(1.0, 1.0), data).method == ""
+
+
+def test_no_method_is_advised_where_more_training_may_be_missing(lazy: Diagnosis) -> None:
+    found = replace(lazy, method="joint()", trained=_between(0.3, 0.4))
+    assert "right on 35.0% of its own training samples only, fewer than a linear" in about_of(found)
+    assert "Try" not in about_of(found) and "Balancing may help" in about_of(found)
+    best = {m: replace(held, alone=_between(0.9, 0.95)) for m, held in lazy.potential.items()}
+    found = replace(lazy, method="joint()", potential=best)
+    assert "each modality trained alone is above the whole model" in about_of(found)
+    best["m2"] = replace(best["m2"], alone=None)
+    assert "Try 'ibml()'" in about_of(replace(found, potential=best))
+
+
+def about_of(found: Diagnosis) -> str:
+    return about(replace(found, verdict=verdict(found)))
+
+
+def test_of_a_model_that_always_names_one_class_no_modality_is_the_weaker_one() -> None:
+    """Its bias answers, also for samples that have one modality of three."""
+    label = (torch.arange(400) % 10 == 0).long()
+    learner = Multimodal(
+        {m: nn.Linear(4, 8) for m in "abc"}, heads.Linear(dict.fromkeys("abc", 8), classes=2)
+    )
+    with torch.no_grad():
+        for name, parameter in learner.head.named_parameters():
+            bias = torch.tensor([3.0, -3.0])
+            parameter.copy_(bias if "bias" in name else 0 * parameter)
+    drawn = torch.Generator().manual_seed(0)
+    inputs = {m: torch.randn(400, 4, generator=drawn) for m in "abc"}
+    there = {m: torch.rand(400, generator=drawn) < 0.6 for m in "bc"}
+    batch = Batch(inputs, label, torch.arange(400), there)
+    for known in (None, [batch]):
+        found = equimodal.diagnose(learner, [batch], train=known)
+        (said,) = found.verdict
+        assert "not shown to do better than always naming the most frequent class" in said.text
+        for m in "abc":
+            assert abs(found.use[m].shapley_accuracy.value) < 1e-12
+            assert all(abs(share.value) < 1e-12 for share in found.use[m].by_class.values())
+        assert found.balanced.value == 0.5
+
+
+def test_a_good_model_of_rare_classes_is_not_called_no_better_than_guessing() -> None:
+    """It names rare classes readily, so that it is right less often than the most frequent class is there."""
+    batch = sample((1.0, 1.0), 20_000, 5)
+    frequent = torch.flatten((batch.target == 0).nonzero())[:1000]
+    rare = torch.flatten((batch.target > 0).nonzero())[:100]
+    batch = batch.select(torch.cat([frequent, rare]).tolist())
+    batch.inputs["m1"][:, 1:] += 5.0
+    found = equimodal.diagnose(model(0.5, 0.5), [batch])
+    said = (0.5 * (batch.inputs["m1"] + batch.inputs["m2"])).argmax(1)
+    recalls = [(said[batch.target == c] == c).double().mean().item() for c in range(3)]
+    assert found.accuracy.value < found.chance and found.balanced.value > 0.8
+    assert found.balanced.value == pytest.approx(np.mean(recalls))
+    (sentence,) = found.verdict
+    assert "tells the classes apart" in sentence.text and "guessing has 33.3%" in sentence.text
+    assert sentence.evidence["balanced"] == found.balanced
+    assert (
+        f"Balanced accuracy, the mean over the classes: {100 * np.mean(recalls):.1f} ±"
+        in found.text()
+    )
 
 
 def test_a_weaker_modality_that_gives_all_it_has_is_not_called_lazy() -> None:
@@ -190,14 +288,30 @@ def test_a_weaker_modality_that_gives_all_it_has_is_not_called_lazy() -> None:
 
 
 def test_modalities_that_are_left_behind_alike_are_not_called_balanced() -> None:
-    # Both show the label, upside down to the head.
+    # Both show the label; of the third class the head hardly hears.
+    deaf = Balanced(model(1.0, 1.0))
+    with torch.no_grad():
+        for parameter in deaf.model.head.parameters():
+            if parameter.ndim == 2:
+                parameter[2] *= 0.2
     found = equimodal.diagnose(
-        model(-1.0, -1.0), [sample((0.6, 0.6), 1500, 9)], train=[sample((0.6, 0.6), 1500, 10)]
+        deaf, [sample((0.8, 0.8), 1500, 9)], train=[sample((0.8, 0.8), 1500, 10)]
     )
     assert "is lazy" not in about(found) and "no imbalance to repair" not in about(found)
     for m in ("m1", "m2"):
         assert f"The features of {m!r} hold more than its prediction uses" in about(found)
     assert about(found).count("Balancing can help") == 2
+
+
+def test_features_that_hold_more_than_a_model_no_better_than_guessing_gives() -> None:
+    # Both show the label, upside down to the head.
+    found = equimodal.diagnose(
+        model(-1.0, -1.0), [sample((0.6, 0.6), 1500, 9)], train=[sample((0.6, 0.6), 1500, 10)]
+    )
+    assert about(found).startswith("The model is not shown to do better than always naming")
+    for m in ("m1", "m2"):
+        assert f"The features of {m!r} hold more than its prediction uses" in about(found)
+    assert "train it longer first" in about(found) and "lazy" not in about(found)
 
 
 def test_balanced_modalities_are_left_alone() -> None:
@@ -377,6 +491,37 @@ def test_few_samples_and_no_skill_are_no_verdict() -> None:
     assert about(one_class).startswith("All test samples are of one class, so that no verdict")
     blind = equimodal.diagnose(model(1.0, 1.0), [sample((0.0, 0.0), 200, 8)])
     assert "not shown to do better than always naming the most frequent class" in about(blind)
+
+
+def test_samples_of_one_group_are_drawn_together() -> None:
+    """What is said of every sample twice is known no better than once."""
+    batch = sample((0.8, 0.4), 200, 9)
+    twice = np.repeat(np.arange(200), 2)
+
+    class Grouped(Arrays):
+        def subset(self, rows: Any) -> Arrays:
+            return Arrays({m: v[rows] for m, v in self.inputs.items()}, self.targets[rows], "abc")
+
+    data = Grouped({m: v[twice] for m, v in batch.inputs.items()}, batch.target[twice], "abc")
+    learner = model(1.0, 1.0)
+    once = equimodal.diagnose(learner, Arrays(batch.inputs, batch.target, "abc"))
+    alone = equimodal.diagnose(learner, data)
+    data.groups = torch.from_numpy(twice)
+    found = equimodal.diagnose(learner, data)
+    assert found.groups == 200 and "400 samples of 200 groups;" in found.text()
+    assert once.groups is None and "200 samples;" in once.text()
+
+    def widths(of: Diagnosis) -> Any:
+        known = [of.accuracy, of.balanced, of.use["m1"].shapley_accuracy, of.use["m1"].decoupled]
+        known += [of.differences["m1 - m2"], of.information.fused]
+        known += [of.robustness.missing_any.accuracy[5], of.robustness.wrong["m1"].accuracy[0]]
+        return np.array([figure.high - figure.low for figure in known])
+
+    assert widths(found) == pytest.approx(widths(once), rel=0.1)
+    assert (widths(alone) < 0.8 * widths(once)).all()
+    few = equimodal.diagnose(learner, data.subset(list(range(50))))
+    assert not about(few).startswith("25 test")
+    assert about_of(replace(few, groups=25)).startswith("25 test groups are too few")
 
 
 def test_a_plain_function_is_as_the_model_that_it_wraps() -> None:

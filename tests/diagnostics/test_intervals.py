@@ -10,7 +10,8 @@ from scipy.stats import binomtest
 import equimodal
 from equimodal import Batch, Multimodal, heads
 from equimodal.diagnostics import Bootstrap, Diagnosis, Interval
-from equimodal.diagnostics.intervals import alike, rate, wilson
+from equimodal.diagnostics.guess import guess
+from equimodal.diagnostics.intervals import alike, balanced, rate, wilson
 from equimodal.diagnostics.verdict import case
 
 
@@ -55,6 +56,61 @@ def test_values_that_are_all_alike_may_still_differ_elsewhere() -> None:
     one, two, three = Bootstrap(20).means(columns, there, within=(-1.0, 1.0))
     assert one == two == alike(0.0, 10, -1.0, 1.0) and three == alike(1.0, 10, -1.0, 1.0)
     assert Bootstrap(20).means(columns, there)[0] == Interval(0, 0, 0)  # of figures without a range
+
+
+def test_balanced_accuracy_is_covered_also_where_classes_are_rare() -> None:
+    rng = np.random.default_rng(1)
+    chances = np.array([0.95, 0.8, 0.9])
+    target = np.repeat([2, 0, 1], [8, 300, 20])
+    found = [
+        balanced((rng.random(328) < chances[target]).astype(float), target) for _ in range(1500)
+    ]
+    covered = np.mean([f.low <= chances.mean() <= f.high for f in found])
+    assert 0.93 < covered < 0.985
+    assert found[0].low < found[0].value < found[0].high
+    always = balanced((target == 0).astype(float), target)  # one answer for all
+    assert always.value == pytest.approx(1 / 3) and always.low < 1 / 3 < always.high
+    one = balanced(np.ones(5), np.zeros(5, dtype=int))  # of one class it is the accuracy
+    assert scipys(5, 5) == ends(one)
+
+
+def test_a_guess_among_classes_of_equal_size_is_not_better_than_an_even_one() -> None:
+    rng = np.random.default_rng(2)
+    drawn = rng.integers(8, size=(300, 1000))
+    values = [guess(target, 8)[0][target].mean() for target in drawn]
+    assert abs(np.mean(values) - 1 / 8) < 0.004
+    largest = [np.bincount(target).max() / 1000 for target in drawn]
+    assert np.mean(largest) > 1 / 8 + 0.01  # what naming one of them would seem to be worth
+    often, log_share = guess(np.repeat([0, 2], [70, 30]), 3)
+    assert often.tolist() == [1, 0, 0] and log_share[[0, 2]] == pytest.approx(np.log([0.7, 0.3]))
+
+
+def test_intervals_over_groups_cover_where_those_over_rows_do_not() -> None:
+    """33 patients of 1 to 4 rows each, of which most are right or wrong together."""
+    rng = np.random.default_rng(4)
+    groups = np.repeat(np.arange(33), 1 + np.arange(33) % 4)
+    easy, found = rng.random((500, 33)) < 0.7, {"rows": np.zeros(2), "groups": np.zeros(2)}
+    for draw in easy:
+        right = np.where(
+            draw[groups], rng.random(len(groups)) < 0.95, rng.random(len(groups)) < 0.1
+        )
+        right = right.astype(float)
+        for name, of in (("rows", None), ("groups", groups)):
+            both = (rate(right, of), Bootstrap(len(right), 0, 200, groups=of).mean(right))
+            truth = 0.7 * 0.95 + 0.3 * 0.1
+            found[name] += [figure.low <= truth <= figure.high for figure in both]
+    assert (found["groups"] / 500 > 0.9).all() and (found["rows"] / 500 < 0.85).all()
+
+
+def test_a_group_of_one_sample_is_a_sample() -> None:
+    right = (np.arange(50) < 40).astype(float)
+    alone, groups = rate(right), np.arange(50)[::-1]
+    apart = rate(right, groups)
+    assert apart.low == pytest.approx(alone.low, abs=2e-3) and apart.low <= alone.low
+    assert Bootstrap(50, groups=np.arange(50)).mean(right) == Bootstrap(50).mean(right)
+    assert scipys(10, 10) == ends(rate(np.ones(50), np.repeat(np.arange(10), 5)))  # 10 patients
+    column = Bootstrap(50, groups=np.repeat(np.arange(10), 5)).mean(right * 0, within=(-1.0, 1.0))
+    assert column == alike(0.0, 10, -1.0, 1.0)
 
 
 @pytest.fixture(scope="module")

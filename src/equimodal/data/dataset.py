@@ -60,9 +60,12 @@ class Dataset(torch.utils.data.Dataset[Sample], ABC):
         shapes: for each modality the shape of one sample; -1 in the first place marks sequences of different lengths.
         present: for each modality that some sample lacks, [N] booleans.
         time_first: the modalities that are spectrograms [C, T, F], where others are [C, F, T].
+        groups: [N] codes of what samples are of, such as the patient, where several may be of one; None where each stands by
+            itself. Intervals over samples are then over groups.
     """
 
     time_first: tuple[str, ...] = ()
+    groups: Tensor | None = None
     modalities: tuple[str, ...]
     classes: tuple[str, ...]
     targets: Tensor

@@ -2,8 +2,8 @@
 
 How a modality is taken away is a choice that changes the figures, so it has a name:
 
-- ``missing``: the model is told that the sample lacks it (only models of this library know how); with nobody left the
-  prediction is uniform;
+- ``missing``: the model is told that the sample lacks it (only models of this library know how); with nobody left it is asked
+  no more, and the answer is what is known of the classes, see `guess`;
 - ``zero``: its input is zero;
 - ``mean``: its input is the mean over the data;
 - ``permute``: its input is that of another sample, so it stays plausible and says nothing of the label.
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from .coalitions import Plan
+from .guess import guess
 from .spread import Spread
 
 __all__ = ["Absence", "Answers", "Collector", "right"]
@@ -36,7 +37,7 @@ class Answers:
     Attributes:
         plan: the coalitions that were asked.
         absence: how the others were taken away.
-        correct: [N, S], 1 where a coalition's answer is right; 1 / C where it is uniform.
+        correct: [N, S], 1 where a coalition's answer is right; by chance, in between, where classes tie.
         log_likelihood: [N, S] of the true class, in nats.
         target: [N].
         classes: C.
@@ -45,6 +46,7 @@ class Answers:
         present: for each modality [N] booleans.
         spread: for each input of floating numbers its standard deviation over the data, [d] or [1]; see `Spread`.
         probabilities: whether the model answered with probabilities, so that their logarithms stand for logits.
+        groups: [N] codes of what samples are of, where several are of one; intervals are then over groups.
     """
 
     plan: Plan
@@ -58,6 +60,7 @@ class Answers:
     present: Mapping[str, NDArray[np.bool_]]
     spread: Mapping[str, Tensor] = field(default_factory=dict)
     probabilities: bool = False
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -117,19 +120,37 @@ class Collector:
             self.spread.setdefault(name, Spread()).add(values)
 
     def answers(self) -> Answers:
+        correct, log_likelihood = (
+            torch.cat(parts).numpy() for parts in (self.correct, self.log_likelihood)
+        )
+        target = torch.cat(self.target).numpy()
+        present = {m: torch.cat(parts).bool().numpy() for m, parts in self.present.items()}
+        if self.absence == "missing":
+            rows, columns = self._nobody(present).nonzero()
+            right, log_share = guess(target, self.classes)
+            correct[rows, columns] = right[target[rows]]
+            log_likelihood[rows, columns] = log_share[target[rows]]
         return Answers(
             self.plan,
             self.absence,
-            torch.cat(self.correct).numpy(),
-            torch.cat(self.log_likelihood).numpy(),
-            torch.cat(self.target).numpy(),
+            correct,
+            log_likelihood,
+            target,
             self.classes,
             {m: torch.cat(parts) for m, parts in self.unimodal.items()},
             {m: torch.cat(parts) for m, parts in self.features.items()},
-            {m: torch.cat(parts).bool().numpy() for m, parts in self.present.items()},
+            present,
             {name: spread.deviation() for name, spread in self.spread.items()},
             self.probabilities,
         )
+
+    def _nobody(self, present: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
+        """[N, S]: where a sample has nobody of a coalition; what the whole model says stays its own answer."""
+        names, coalitions = self.plan.modalities, self.plan.coalitions
+        members = np.array([[m in s for m in names] for s in coalitions], dtype=np.int64)
+        there = np.stack([present[m] for m in names], 1).astype(np.int64)
+        nobody: NDArray[np.bool_] = (there @ members.T == 0) & (members.sum(1) < len(names))
+        return nobody
 
 
 def right(logits: Tensor, target: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ how often each one counts, so R resamples of K means are one product of matrices
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,24 +28,41 @@ CELLS = 4_000_000  # of the matrix of counts that is held at a time
 class Bootstrap:
     """R resamples of N samples, a function of the seed alone.
 
-    Source: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 1979.
+    Attributes:
+        samples: N.
+        groups: [N] codes of what samples are of, such as the patient: whole groups are then drawn, so that samples of one group
+            may say the same. None: each sample stands by itself.
+
+    Source: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 1979; of groups: Field and Welsh,
+    "Bootstrapping clustered data", Journal of the Royal Statistical Society B 2007.
     """
 
     samples: int
     seed: int = 0
     resamples: int = RESAMPLES
     level: float = LEVEL
+    groups: NDArray[np.int64] | None = field(default=None, compare=False)
+
+    def of(self, rows: NDArray[np.bool_]) -> Bootstrap:
+        """The same over some of the samples, [N]."""
+        groups = None if self.groups is None else self.groups[rows]
+        return replace(self, samples=int(rows.sum()), groups=groups)
 
     def counts(self) -> Iterator[Array]:
-        """How often each sample counts: blocks [r, N] whose rows sum to N, R rows in all."""
+        """How often each sample counts: blocks [r, N], R rows in all, whose rows sum to N; of groups to N in the mean."""
         rng = np.random.default_rng(self.seed)
+        codes, units = None, self.samples
+        if self.groups is not None:
+            names, codes = np.unique(self.groups, return_inverse=True)
+            units = len(names)
         block = max(1, CELLS // max(self.samples, 1))
         for start in range(0, self.resamples, block):
             rows = min(block, self.resamples - start)
-            drawn = rng.integers(self.samples, size=(rows, self.samples))
-            drawn += self.samples * np.arange(rows)[:, None]
-            found = np.bincount(drawn.ravel(), minlength=rows * self.samples)
-            yield found.reshape(rows, self.samples).astype(np.float64)
+            drawn = rng.integers(units, size=(rows, units))
+            drawn += units * np.arange(rows)[:, None]
+            counted = np.bincount(drawn.ravel(), minlength=rows * units)
+            found = counted.reshape(rows, units).astype(np.float64)
+            yield found if codes is None else found[:, codes]
 
     def means(
         self,
@@ -72,11 +89,12 @@ class Bootstrap:
             value = both[:, : values.shape[1]].sum(0) / counted.sum(0)
         found: list[Interval | None] = []
         for k in range(values.shape[1]):
-            seen = values[counted[:, k] > 0, k]
+            there_are = counted[:, k] > 0
+            seen = values[there_are, k]
             if not len(seen):
                 found.append(None)
             elif within is not None and are_alike(seen):
-                found.append(alike(float(value[k]), len(seen), *within, self.level))
+                found.append(alike(float(value[k]), self._apart(there_are), *within, self.level))
             else:
                 found.append(self.normal(value[k], means[:, k][there[:, k] > 0]))
         return found
@@ -89,6 +107,10 @@ class Bootstrap:
     ) -> Interval | None:
         """The mean of values [N]; None where no sample counts."""
         return self.means(np.asarray(values)[:, None], weight, within)[0]
+
+    def _apart(self, rows: NDArray[np.bool_]) -> int:
+        """How many of some samples stand by themselves: their groups, if there are any."""
+        return int(rows.sum()) if self.groups is None else len(np.unique(self.groups[rows]))
 
     def normal(self, value: float, resampled: Array) -> Interval:
         """The value ± z · spread of the resamples."""

@@ -24,7 +24,7 @@ from .conditional import conditional as shared
 from .findings import Diagnosis, Information, Interaction, Potential, Subset, Use
 from .geometry import geometry
 from .information import decomposition, distribution, entropy, lower_bound, most_to_know, pointwise
-from .intervals import Interval, rate
+from .intervals import Interval, balanced, rate
 from .potential import Probes, probes
 from .robustness import BATCH, SAMPLES, Shaken, robustness, selected, some
 from .verdict import verdict
@@ -111,9 +111,21 @@ def diagnose(
         rows = some(len(test), shaken, seed)
         tried = plain.shake(model, found, keys, test, rows, seed) if len(rows) else None
         known, others = None, {}
+    test, known = _grouped(test, loader), known and _grouped(known, train)
+    if tried is not None and test.groups is not None:
+        tried = replace(tried, groups=test.groups[rows])
     names = _classes(classes, loader, test)
+    method = _method(model) if isinstance(model, Balanced) else ""
     return conclude(
-        test, names, known, others, tried, maps=maps, conditional=conditional, seed=seed
+        test,
+        names,
+        known,
+        others,
+        tried,
+        maps=maps,
+        conditional=conditional,
+        seed=seed,
+        method=method,
     )
 
 
@@ -128,13 +140,14 @@ def conclude(
     conditional: bool = False,
     seed: int = 0,
     resamples: int = RESAMPLES,
+    method: str = "",
 ) -> Diagnosis:
     """The diagnosis of answers: everything after the model was asked."""
-    bootstrap = Bootstrap(len(test), seed, resamples)
+    bootstrap = Bootstrap(len(test), seed, resamples, groups=test.groups)
     probed = None if train is None or not test.features else probes(train, test, seed=seed)
     names = test.plan.modalities
     shapley = test.correct @ test.plan.shapley.T  # [N, M]
-    accuracy = _sure(rate(test.correct[:, -1]))
+    accuracy = _sure(_rate(test, test.correct[:, -1]))
     pairs = list(itertools.combinations(names, 2))
     made = Diagnosis(
         modalities=names,
@@ -154,6 +167,10 @@ def conclude(
         geometry=geometry(test, drawn=maps, seed=seed),
         robustness=robustness(test, shaken),
         remarks=(PROBABILITIES,) if test.probabilities else (),
+        balanced=balanced(test.correct[:, -1], test.target, test.groups),
+        trained=None if train is None else _rate(train, train.correct[:, -1]),
+        method=method,
+        groups=None if test.groups is None else len(np.unique(test.groups)),
     )
     if conditional and train is not None and made.information is not None:
         found = shared(train, test, pairs, seed)
@@ -165,9 +182,12 @@ def conclude(
 
 
 def _subsets(test: Answers, bootstrap: Bootstrap) -> tuple[Subset, ...]:
-    right, log_p = [rate(column) for column in test.correct.T], bootstrap.means(test.log_likelihood)
+    right, log_p = (
+        [_rate(test, column) for column in test.correct.T],
+        bootstrap.means(test.log_likelihood),
+    )
     if test.absence == "missing" and not test.plan.coalitions[0]:
-        level = 1 / test.classes  # uniform by definition, not by what the samples show
+        level = float(test.correct[:, 0].mean())  # what the others are measured against
         right[0] = Interval(level, level, level)
     return tuple(
         Subset(coalition, _sure(right[i]), _sure(log_p[i]))
@@ -213,7 +233,7 @@ def _use(
 def _decoupled(test: Answers, modality: str) -> Interval | None:
     if modality not in test.unimodal:
         return None
-    return rate(_own(test, modality)[test.present[modality]])
+    return _rate(test, _own(test, modality), test.present[modality])
 
 
 def _own(test: Answers, modality: str) -> Array:
@@ -245,14 +265,14 @@ def _potential(
         apart = functools.partial(bootstrap.mean, weight=there.astype(np.float64), within=APART)
         figures: dict[str, Interval | None] = {}
         if probed is not None:
-            figures["probe"] = rate(probed.alone[m][there])
+            figures["probe"] = _rate(test, probed.alone[m], there)
             figures["unused"] = apart(probed.alone[m] - _own(test, m))
             adds = probed.adds(m)
             figures["adds"] = None if adds is None else bootstrap.mean(adds, within=APART)
         if m in alone:
-            figures["alone"] = rate(alone[m][0].correct[there, -1])
+            figures["alone"] = _rate(test, alone[m][0].correct[:, -1], there)
         if best is not None and m in alone:
-            figures["alone_probe"] = rate(best.alone[m][there])
+            figures["alone_probe"] = _rate(test, best.alone[m], there)
             if probed is not None:
                 figures["gap"] = apart(best.alone[m] - probed.alone[m])
             adds = best.adds(m)
@@ -282,9 +302,6 @@ def _best_probes(
 def _information(
     test: Answers, pairs: Sequence[tuple[str, str]], bootstrap: Bootstrap
 ) -> Information:
-    def of(there: NDArray[np.bool_]) -> Bootstrap:
-        return replace(bootstrap, samples=int(there.sum()))
-
     rows, target, fused = np.arange(len(test)), test.target, test.log_likelihood[:, -1]
     reach = most_to_know(target)
     modalities, said, spread, retained = {}, {}, {}, {}
@@ -294,7 +311,7 @@ def _information(
         if not there.any():
             continue
         log_p = logits.double().log_softmax(1).numpy()[rows, target][there]
-        modalities[m] = lower_bound(log_p, target[there], test.classes, of(there))
+        modalities[m] = lower_bound(log_p, target[there], test.classes, bootstrap.of(there))
         own = pointwise(log_p, target[there])
         spread[m] = distribution(own, -2 * reach, reach)
         both_know = own + fused[there]  # the mean is I(X; Y) + I(Z; Y) - H(Y)
@@ -304,7 +321,11 @@ def _information(
         both = test.present[a] & test.present[b]
         if both.any():
             found = decomposition(
-                (a, b), (said[a][both], said[b][both]), target[both], test.classes, of(both)
+                (a, b),
+                (said[a][both], said[b][both]),
+                target[both],
+                test.classes,
+                bootstrap.of(both),
             )
             parts += [] if found is None else [found]
     shares = np.bincount(target, minlength=test.classes) / len(test)
@@ -319,12 +340,28 @@ def _information(
     )
 
 
+def _rate(
+    answers: Answers, right: Array, there: NDArray[np.bool_] | None = None
+) -> Interval | None:
+    """The accuracy of answers [N], or of those that count, with the interval that their groups leave."""
+    rows = np.ones(len(right), dtype=bool) if there is None else there
+    return rate(right[rows], None if answers.groups is None else answers.groups[rows])
+
+
 def _sure(figure: Interval | None) -> Interval:
     assert figure is not None, "there are samples"
     return figure
 
 
 # Asking.
+
+
+def _method(learner: Balanced) -> str:
+    """The method as expression; "" where it is somebody's own and does not say its options."""
+    try:
+        return learner.method.expression()
+    except ConfigError:
+        return ""
 
 
 def _learner(model: Balanced | Multimodal) -> Balanced:
@@ -337,6 +374,12 @@ def _ask(learner: Balanced, data: Data, absence: Absence | None, seed: int) -> A
     whole = Plan(names, (names,), np.zeros((1, len(names), 1)))
     chosen = whole if absence is None else plan(names, seed)
     return own.ask(learner, batches(data, BATCH), chosen, absence or "missing", seed)
+
+
+def _grouped(answers: Answers, data: Data | None) -> Answers:
+    """The answers with the groups of their samples, where the data know them."""
+    groups = data.groups if isinstance(data, Dataset) else None
+    return answers if groups is None else replace(answers, groups=groups.numpy())
 
 
 def _alone(

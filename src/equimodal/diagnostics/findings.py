@@ -44,7 +44,8 @@ class Use:
     """How much the model uses a modality; accuracies are fractions, log-likelihoods nats per sample.
 
     Attributes:
-        shapley_accuracy, shapley_log_likelihood: its share of what the model gains over knowing nothing.
+        shapley_accuracy, shapley_log_likelihood: its share of what the model gains over knowing nothing; where modalities can be
+            missing this is knowing how frequent the classes are, see `guess`.
         leave_one_out: what accuracy loses without it.
         add_one_in: what accuracy gains by it only.
         decoupled: accuracy of its own logits, on the samples that have it; None where the model has none.
@@ -236,8 +237,13 @@ class Diagnosis:
         samples: N, test samples.
         absence: how modalities were taken away.
         level: of the intervals.
+        groups: of how many groups the test samples are, such as patients, where the data say so; intervals are then over groups.
         chance: accuracy of always naming the most frequent class of the test samples.
         accuracy: of the whole model.
+        balanced: its balanced accuracy, the mean over the classes of the test samples of the share of their samples that are
+            right; of any answer that does not depend on the sample it is one over their number. None in an older diagnosis.
+        trained: accuracy of the whole model on the training data, None where they are not known.
+        method: that the model was trained with, as expression; "" where it is not known.
         subsets: the model with every coalition of modalities that was asked.
         use, potential: for each modality.
         differences: for each pair "a - b" the difference of their Shapley values of accuracy.
@@ -268,6 +274,10 @@ class Diagnosis:
     geometry: Geometry | None = None
     robustness: Robustness | None = None
     remarks: tuple[str, ...] = ()
+    balanced: Interval | None = None
+    trained: Interval | None = None
+    method: str = ""
+    groups: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in `diagnosis.json`."""

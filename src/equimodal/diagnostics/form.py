@@ -166,10 +166,14 @@ def _html_table(headers: Sequence[str], rows: Rows) -> str:
 
 
 def _how(found: Diagnosis) -> str:
+    grouped = "" if found.groups is None else f" of {found.groups} groups"
     said = (
-        f"{found.samples} samples; ± is how far the {found.level:.0%} interval over them reaches; "
+        f"{found.samples} samples{grouped}; ± is how far the {found.level:.0%} interval over them reaches; "
         f"modalities are taken away by '{found.absence}'."
     )
+    if found.balanced is not None:
+        balanced = _percent(found.balanced)
+        said += f" Balanced accuracy, the mean over the classes: {balanced}."
     return " ".join([said + _tried(found), *found.remarks])
 
 

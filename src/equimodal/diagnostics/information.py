@@ -122,7 +122,7 @@ def lower_bound(
     """
     onehot = np.eye(classes)[target]
     both = np.concatenate([onehot, log_likelihood[:, None]], 1)
-    sums = np.concatenate([block @ both for block in bootstrap.counts()]) / len(target)
+    sums = np.concatenate([block @ both / block.sum(1)[:, None] for block in bootstrap.counts()])
     value = entropy(onehot.mean(0)) + log_likelihood.mean()
     return bootstrap.normal(float(value), entropy(sums[:, :-1]) + sums[:, -1])
 
@@ -185,7 +185,10 @@ def decomposition(
     onehot = np.zeros((len(target), len(used)))
     onehot[np.arange(len(target)), cell] = 1
     figures = np.concatenate(
-        [_figures(block @ onehot / len(target), used, size) for block in bootstrap.counts()]
+        [
+            _figures(block @ onehot / block.sum(1)[:, None], used, size)
+            for block in bootstrap.counts()
+        ]
     )
     value = _figures(onehot.mean(0)[None], used, size)[0]
     found = [bootstrap.corrected(float(value[k]), figures[:, k]) for k in range(5)]

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEVEL", "Interval", "alike", "are_alike", "normal_point", "rate", "wilson"]
+__all__ = [
+    "LEVEL",
+    "Interval",
+    "alike",
+    "are_alike",
+    "balanced",
+    "normal_point",
+    "rate",
+    "wilson",
+]
 
 Array = NDArray[np.float64]
 
@@ -80,24 +89,67 @@ def wilson(fraction: float, samples: float, level: float = LEVEL) -> Interval:
     return Interval(fraction, max(low, 0.0), min(high, 1.0))
 
 
-def rate(right: Array, level: float = LEVEL) -> Interval | None:
+def rate(
+    right: Array, groups: NDArray[np.int64] | None = None, level: float = LEVEL
+) -> Interval | None:
     """An accuracy, the mean of answers that are 1 where right and 0 where wrong, with Wilson's interval.
 
-    An answer in between is right by chance (of classes that tie) or in expectation. Such answers vary less, so that they stand
-    for as many samples as would leave the mean as uncertain, as with the effective samples of a survey: Korn and Graubard,
+    An answer in between is right by chance (of classes that tie) or in expectation. Such answers vary less, and those of one group
+    may vary together, so that they stand for as many samples as would leave the mean as uncertain, as with the effective samples of a survey: Korn and Graubard,
     "Confidence intervals for proportions with small expected number of positive counts estimated from survey data", Survey
     Methodology 1998.
 
     Args:
         right: [N] in [0, 1]; of no sample there is no accuracy.
+        groups: [N] codes of what samples are of, such as the patient; None where each stands by itself.
     """
     right = np.asarray(right, dtype=np.float64)
     if not len(right):
         return None
     value = float(right.mean())
+    if groups is None:
+        apart, variance = len(right), float(right.var()) / len(right)
+    else:
+        _, codes = np.unique(groups, return_inverse=True)
+        sums = np.bincount(codes, right - value)
+        apart = len(sums)
+        together = float(sums @ sums) * apart / max(apart - 1, 1) / len(right) ** 2
+        variance = max(
+            together, float(right.var()) / len(right)
+        )  # no group is worth more than its samples
     if are_alike(right):
-        return alike(value, len(right), 0.0, 1.0, level)
-    return wilson(value, len(right) * value * (1 - value) / float(right.var()), level)
+        return alike(value, apart, 0.0, 1.0, level)
+    return wilson(value, value * (1 - value) / variance, level)
+
+
+def balanced(
+    right: Array,
+    target: NDArray[np.int64],
+    groups: NDArray[np.int64] | None = None,
+    level: float = LEVEL,
+) -> Interval:
+    """The mean over the classes that there are of the accuracy on their samples, from the intervals of these.
+
+    Of an answer that does not depend on the sample it is one over the number of these classes, however frequent they are. The
+    bootstrap would take a class of few samples that are all right or all wrong for certain.
+
+    Args:
+        right: [N] in [0, 1], as for `rate`; at least one.
+        target: [N] class ids.
+        groups: [N], as for `rate`; what is said of one class is taken as independent of what is said of another.
+
+    Source: Zou and Donner, "Construction of confidence limits about effect measures: a general approach", Statistics in Medicine
+    2008.
+    """
+    order = np.argsort(target, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(target[order])) + 1)
+    right = np.asarray(right, dtype=np.float64)
+    each = [rate(right[p], None if groups is None else groups[p], level) for p in parts]
+    known = [figure for figure in each if figure is not None]
+    value = sum(figure.value for figure in known) / len(known)
+    below = math.sqrt(sum((f.value - f.low) ** 2 for f in known)) / len(known)
+    above = math.sqrt(sum((f.high - f.value) ** 2 for f in known)) / len(known)
+    return Interval(value, max(value - below, 0.0), min(value + above, 1.0))
 
 
 def are_alike(values: Array) -> bool:

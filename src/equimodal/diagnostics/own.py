@@ -101,10 +101,10 @@ def _ask(
             return whole.fused
         away = [m for m in modalities if m not in coalition]
         if found.absence == "missing":
-            if not coalition:
+            if not coalition:  # whatever it says then, see `Collector.answers`
                 return torch.zeros_like(whole.fused)
             absent = {m: torch.zeros_like(masks[m]) for m in away}
-            return _missing(learner, batch, features, {**masks, **absent}, whole.fused)
+            return _missing(learner, batch, features, {**masks, **absent})
         if found.absence == "permute":
             shown = {m: strange[m][0] for m in away}
             there = {m: strange[m][1] for m in away}
@@ -234,12 +234,11 @@ def _missing(
     batch: Batch,
     features: Mapping[str, Tensor],
     masks: Mapping[str, Tensor],
-    like: Tensor,
 ) -> Tensor:
-    """[B, C]: fused logits; uniform for samples that have nothing left."""
+    """[B, C]: fused logits; zeros for samples that have nothing left, of which a head may say anything, also NaN."""
     anything = torch.stack(list(masks.values())).any(0)
     fused = _speak(learner, batch, features, masks).fused
-    return torch.where(anything[:, None], fused, torch.zeros_like(like))
+    return torch.where(anything[:, None], fused, torch.zeros_like(fused))
 
 
 def _speak(

@@ -60,11 +60,13 @@ class Shaken:
         whole: [n], with everything as it is.
         noise: for each modality [n, K], a column per strength above 0; nothing where its input takes no noise.
         wrong: for each modality [n], with the input of another sample.
+        groups: [n] codes of what these samples are of, where several are of one.
     """
 
     whole: Array
     noise: Mapping[str, Array]
     wrong: Mapping[str, Array]
+    groups: Rows | None = None
 
 
 def robustness(answers: Answers, shaken: Shaken | None) -> Robustness:
@@ -78,19 +80,21 @@ def robustness(answers: Answers, shaken: Shaken | None) -> Robustness:
     there = np.stack([answers.present[m] for m in names], 1)
     groups = [*((m,) for m in names), names]
     values = [missing(answers.plan, answers.correct, there, group) for group in groups]
-    *alone, together = (_curve(RATES, of) for of in values)
+    *alone, together = (_curve(RATES, of, answers.groups) for of in values)
     missed = dict(zip(names, alone, strict=True))
     if shaken is None:
         return Robustness(missed, together, {}, {}, 0, answers.plan.exact)
     noise = [np.column_stack([shaken.whole, right]) for right in shaken.noise.values()]
-    noisy = dict(zip(shaken.noise, (_curve(STRENGTHS, of) for of in noise), strict=True))
+    noisy = dict(
+        zip(shaken.noise, (_curve(STRENGTHS, of, shaken.groups) for of in noise), strict=True)
+    )
     rates = np.array(RATES)
     mixed = [np.outer(shaken.whole, 1 - rates) + np.outer(w, rates) for w in shaken.wrong.values()]
     return Robustness(
         missed,
         together,
         {m: noisy.get(m) for m in names},
-        dict(zip(shaken.wrong, (_curve(RATES, of) for of in mixed), strict=True)),
+        dict(zip(shaken.wrong, (_curve(RATES, of, shaken.groups) for of in mixed), strict=True)),
         len(shaken.whole),
         answers.plan.exact,
     )
@@ -134,9 +138,9 @@ def chances(plan: Plan, there: NDArray[np.bool_], away: Sequence[str]) -> Array:
     return found
 
 
-def _curve(at: Sequence[float], values: Array) -> Curve:
+def _curve(at: Sequence[float], values: Array, groups: Rows | None) -> Curve:
     """Of answers [n, K], a column for each strength."""
-    known = (rate(column) for column in values.T)
+    known = (rate(column, groups) for column in values.T)
     return Curve(tuple(at), tuple(figure for figure in known if figure is not None))
 
 

@@ -5,6 +5,7 @@ Every sentence carries the figures that it rests on; a difference is called one 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +16,7 @@ from .intervals import Interval
 __all__ = ["MATTERS", "Case", "behind", "case", "reach", "verdict"]
 
 FEWEST = 30
-"""Test samples that a verdict needs: of fewer, intervals by resampling are far too short."""
+"""Test samples, or groups of them, that a verdict needs: of fewer, intervals by resampling are far too short."""
 
 MATTERS = 0.02
 """Two points of accuracy: what could not be more is not worth a method."""
@@ -27,27 +28,21 @@ def verdict(found: Diagnosis) -> tuple[Sentence, ...]:
     """Which modality is lazy, by how much, whether balancing can help, and what to try first."""
     if len(found.modalities) == 1:
         return (Sentence("balance", "There is one modality, so nothing to balance."),)
-    if found.samples < FEWEST:
-        return (
-            Sentence(
-                "balance",
-                f"{found.samples} test samples are too few for a verdict: give at least {FEWEST}.",
-            ),
-        )
+    count, what = (found.samples, "samples") if found.groups is None else (found.groups, "groups")
+    if count < FEWEST:
+        said = f"{count} test {what} are too few for a verdict: give at least {FEWEST}."
+        return (Sentence("balance", said),)
     if found.chance == 1:
         said = "All test samples are of one class, so that no verdict can be had: give some of every class."
         return (Sentence("balance", said),)
+    # Of what does no better than chance nobody is the weaker part.
+    if found.accuracy.low <= found.chance:
+        return tuple(_no_better(found))
     weak = behind(found)
     if weak:
         return tuple(sentence for w in weak for sentence in _about(found, w))
     # They may all be left behind alike.
     alike = [m for m in found.modalities if case(found, m) == "helps"]
-    if not alike and found.accuracy.low <= found.chance:
-        said = (
-            f"The model is not shown to do better than always naming the most frequent class ({100 * found.chance:.1f}%), "
-            "so that nothing can be said of what its modalities give."
-        )
-        return (Sentence("balance", said, {"accuracy": found.accuracy}),)
     said = "No modality contributes less than the others beyond doubt"
     said += ", but not all give what they hold." if alike else ": there is no imbalance to repair."
     shares = {f"Shapley {m}": found.use[m].shapley_accuracy for m in found.modalities}
@@ -114,6 +109,36 @@ def reach(found: Diagnosis, modality: str) -> tuple[str, Interval] | None:
     return max(known.items(), key=lambda item: item[1].value)
 
 
+def _no_better(found: Diagnosis) -> Iterator[Sentence]:
+    """Of a model whose accuracy is not shown to be above that of always naming the most frequent class."""
+    figures = {"accuracy": found.accuracy}
+    seen = [c for c in found.classes if any(use.by_class.get(c) for use in found.use.values())]
+    guessing = 1 / max(len(seen), 1)
+    if found.balanced is not None and found.balanced.low > guessing:
+        yield Sentence(
+            "balance",
+            f"The model tells the classes apart, its balanced accuracy being {found.balanced.text()}% where guessing has "
+            f"{100 * guessing:.1f}%; but its accuracy ({_percent(found.accuracy)}) is not shown to be above that of always naming "
+            f"the most frequent class ({100 * found.chance:.1f}%), so that contributions to accuracy do not say which modality gives less.",
+            {**figures, "balanced": found.balanced},
+        )
+        return
+    yield Sentence(
+        "balance",
+        f"The model is not shown to do better than always naming the most frequent class ({100 * found.chance:.1f}%), "
+        "so that nothing can be said of what its modalities give.",
+        figures,
+    )
+    held = [said for m in found.modalities for said in _holds(m, found.potential[m])]
+    yield from held
+    if held:
+        yield Sentence(
+            "balance",
+            "Whether balancing can help is seen only once the model as a whole does better: train it longer first, or at another "
+            "learning rate.",
+        )
+
+
 def _about(found: Diagnosis, weak: Weak) -> Iterator[Sentence]:
     """Lazy is only who could give more; one that knows nothing is not."""
     m, use, most = weak.name, found.use[weak.name], reach(found, weak.name)
@@ -161,14 +186,18 @@ def _holds(m: str, held: Potential) -> Iterator[Sentence]:
 def _can_help(found: Diagnosis, m: str, held: Potential) -> Sentence:
     adds = _first(held.alone_adds, held.adds)
     evidence = {} if adds is None else {"adds": adds}
+    unfinished = _unfinished(found)
     whose = "of its encoder trained alone" if held.alone_adds is not None else "of this model"
     match case(found, m):
         case "helps":
             assert adds is not None
             said = (
-                f"Balancing can help: the features {whose} add {_points(adds)} to those of the other modalities. "
-                "Try 'ibml()' (where the data have no sample index, \"bio(scores='current')\"), and beside it 'uniform()', which is "
-                "often as good."
+                f"Balancing {'may' if unfinished else 'can'} help: the features {whose} add {_points(adds)} to those of the other "
+                "modalities."
+            ) + (
+                f" But {unfinished}: it may have been trained too little, which comes first."
+                if unfinished
+                else _advice(found)
             )
         case "cannot":
             assert adds is not None
@@ -192,6 +221,38 @@ def _can_help(found: Diagnosis, m: str, held: Potential) -> Sentence:
                 "more test samples would tell."
             )
     return Sentence("balance", said, evidence)
+
+
+def _advice(found: Diagnosis) -> str:
+    """What to try: no method that the model was trained with, and none where that is not known."""
+    if not found.method:
+        return ""
+    used = set(re.findall(r"[a-z]\w*(?=\()", found.method))
+    ibml, uniform = bool(used & {"ibml", "bio"}), "uniform" in used
+    if ibml and uniform:
+        return f" It was trained with '{found.method}' already; which other method does better, only a comparison can tell."
+    if ibml:
+        return f" It was trained with '{found.method}'; beside it try 'uniform()', which is often as good."
+    said = " Try 'ibml()' (where the data have no sample index, \"bio(scores='current')\")"
+    return f"{said}." if uniform else f"{said}, and beside it 'uniform()', which is often as good."
+
+
+def _unfinished(found: Diagnosis) -> str:
+    """What shows that the model as a whole gives less than it could, not one modality beside the others; "" if nothing does."""
+    held = found.potential
+    alone = [held[m].alone for m in found.modalities]
+    if all(figure is not None and figure.low > found.accuracy.high for figure in alone):
+        return f"each modality trained alone is above the whole model ({_percent(found.accuracy)})"
+    if found.trained is None:
+        return ""
+    for m in found.modalities:
+        probe = held[m].probe
+        if probe is not None and probe.low > found.trained.high:
+            return (
+                f"the model is right on {_percent(found.trained)} of its own training samples only, fewer than a linear probe of "
+                f"the features of {m!r} reaches on test samples ({_percent(probe)})"
+            )
+    return ""
 
 
 def _first(*figures: Interval | None) -> Interval | None:

@@ -126,6 +126,19 @@ class TestWhatIsRead:
 
 
 class TestSplits:
+    def test_samples_know_their_groups(self, pets: Path) -> None:
+        owners = {row["id"]: row["owner"] for row in own.rows()}
+        splits = load(pets)
+        for part in splits.parts.values():
+            some = part.subset([2, 0, 1]).only(["facts"]).seen(augment=True)
+            for data in (part, some):
+                names = [owners[data.name(i)] for i in range(len(data))]
+                _, codes = np.unique(names, return_inverse=True)
+                _, groups = np.unique(data.groups.numpy(), return_inverse=True)
+                assert len(np.unique(codes * 1000 + groups)) == len(set(codes)) == len(set(groups))
+        edit(pets, 'group = "owner"', "")
+        assert load(pets).test.groups is None
+
     def test_groups_are_whole_and_every_row_is_somewhere(self, pets: Path) -> None:
         splits = load(pets)
         owners = {

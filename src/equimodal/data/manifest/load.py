@@ -300,7 +300,13 @@ def load(
     origin = Origin(fingerprint(opened, surveys), recipe.seed)
     made = {
         part: Samples(
-            streams, at, torch.from_numpy(opened.targets[at]), opened.classes, origin, opened.names
+            streams,
+            at,
+            torch.from_numpy(opened.targets[at]),
+            opened.classes,
+            origin,
+            opened.names,
+            groups=None if opened.groups is None else torch.from_numpy(opened.groups[at]),
         )
         for part, at in parts.items()
     }

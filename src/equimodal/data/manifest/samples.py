@@ -45,6 +45,7 @@ class Samples(Dataset):
         origin: of the rows.
         names: of the rows.
         augment: whether samples are seen as in training: differently in each epoch, as a function of (seed, epoch, index).
+        groups: [N] codes of what must not be on both sides of a split, if the manifest names it.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Samples(Dataset):
         names: Names,
         *,
         augment: bool = False,
+        groups: Tensor | None = None,
     ) -> None:
         self.streams = dict(streams)
         self.rows = rows
@@ -65,6 +67,7 @@ class Samples(Dataset):
         self.origin = origin
         self.names = names
         self.augment = augment
+        self.groups = groups
         self.modalities = tuple(self.streams)
         self.shapes = {name: stream.shape for name, stream in self.streams.items()}
         self.time_first = tuple(name for name, s in self.streams.items() if s.time_first)
@@ -106,22 +109,28 @@ class Samples(Dataset):
 
     def subset(self, rows: Sequence[int] | Tensor) -> Samples:
         keep = torch.as_tensor(rows, dtype=torch.long)
-        return self._like(self.streams, self.rows[keep.numpy()], self.targets[keep], self.augment)
+        groups = None if self.groups is None else self.groups[keep]
+        kept = self.rows[keep.numpy()]
+        return self._like(self.streams, kept, self.targets[keep], groups, self.augment)
 
     def only(self, modalities: Sequence[str]) -> Samples:
         chosen = known_modalities(modalities, self.modalities, "The data")
         streams = {name: self.streams[name] for name in chosen}
-        return self._like(streams, self.rows, self.targets, self.augment)
+        return self._like(streams, self.rows, self.targets, self.groups, self.augment)
 
     def seen(self, augment: bool) -> Samples:
-        return self._like(self.streams, self.rows, self.targets, augment)
+        return self._like(self.streams, self.rows, self.targets, self.groups, augment)
 
     def _like(
-        self, streams: Mapping[str, Stream], rows: NDArray[np.int64], targets: Tensor, augment: bool
+        self,
+        streams: Mapping[str, Stream],
+        rows: NDArray[np.int64],
+        targets: Tensor,
+        groups: Tensor | None,
+        augment: bool,
     ) -> Samples:
-        return Samples(
-            streams, rows, targets, self.classes, self.origin, self.names, augment=augment
-        )
+        known = (self.classes, self.origin, self.names)
+        return Samples(streams, rows, targets, *known, augment=augment, groups=groups)
 
     def fingerprint(self) -> str:
         """SHA-256 of the manifest, of how it is read and of the sizes of its files, not of their contents; and of the rows."""

@@ -8,7 +8,8 @@ that
 
 follows from what the run has kept. Whether the head adds is not taken on trust: the formula must give the fused
 probabilities for the set of all modalities. With `heads.Sum` this is what the model says when the others are missing;
-`heads.Linear` would then give their share of the bias to those that are there.
+`heads.Linear` would then give their share of the bias to those that are there. Where a sample has nobody of a set, what is
+known is how frequent the classes are, as in a diagnosis, see `guess`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...diagnostics.guess import guess
 from .intervals import Interval, mean
 from .record import Said
 
@@ -51,17 +53,30 @@ def adds(said: Said) -> bool:
 
 
 def accuracy(said: Said, group: Coalition) -> Floats:
-    """[N]: 1 where the set is right; among classes that tie, such as all of them without a modality, the chance."""
+    """[N]: 1 where the set is right; among classes that tie the chance."""
     logs = _log_probabilities(said, group)
     best = logs >= logs.max(1, keepdims=True) - 1e-12
-    right: Floats = best[np.arange(len(logs)), said.target] / best.sum(1)
-    return right
+    right = best[np.arange(len(logs)), said.target] / best.sum(1)
+    often, _ = guess(said.target, said.fused.shape[1])
+    found: Floats = np.where(_nobody(said, group), often[said.target], right)
+    return found
 
 
 def likelihood(said: Said, group: Coalition) -> Floats:
     """[N]: the log-probability that the set gives to the true class, in nats."""
-    logs: Floats = _log_probabilities(said, group)[np.arange(len(said.target)), said.target]
-    return logs
+    logs = _log_probabilities(said, group)[np.arange(len(said.target)), said.target]
+    _, log_share = guess(said.target, said.fused.shape[1])
+    found: Floats = np.where(_nobody(said, group), log_share[said.target], logs)
+    return found
+
+
+def _nobody(said: Said, group: Coalition) -> NDArray[np.bool_]:
+    """[N]: where a sample has no modality of the set; what the model says with all stays its own answer."""
+    if len(group) == len(said.modalities):
+        return np.zeros(len(said.target), dtype=bool)
+    missing = [np.isnan(said.modalities[name]).any(1) for name in group]
+    nobody: NDArray[np.bool_] = np.all([np.ones(len(said.target), dtype=bool), *missing], axis=0)
+    return nobody
 
 
 def _log_probabilities(said: Said, group: Coalition) -> Floats:

@@ -106,7 +106,7 @@ def use_figures(runs: Sequence[Record]) -> list[Any]:
         return []
     names = names_of(shown)
     shares = [
-        by_run(f"Shapley values of {what}", _SHAPLEY, f"{_MEAN} of {what} {_ORDERS}",
+        by_run(f"Shapley values of {what}", _SHAPLEY, f"{_MEAN} of {what} {_ORDERS.format(_nothing(shown))}",
                 shown, [(m, partial(_share, m, key)) for m in names], axis, form)
         for what, key, axis, form in (
             ("accuracy", "shapley_accuracy", "accuracy", ".1%"),
@@ -122,8 +122,8 @@ def use_figures(runs: Sequence[Record]) -> list[Any]:
         _by_modality(
             "Without it, and by it only",
             "A modality that is missed little and gives much by itself is replaced by the others.",
-            "Without it: what accuracy loses when the modality is taken away. By it only: what it gains over guessing by this "
-            f"modality only; {_absence(shown)}; 95% bootstrap intervals.",
+            "Without it: what accuracy loses when the modality is taken away. By it only: what it gains by this modality only over "
+            f"{_nothing(shown)}; {_absence(shown)}; 95% bootstrap intervals.",
             shown,
             {
                 "lost without it": lambda run, m: _use(run, m).get("leave_one_out"),
@@ -144,9 +144,9 @@ def use_figures(runs: Sequence[Record]) -> list[Any]:
     ]
 
 
-_SHAPLEY = "How the model's success is divided among its modalities; about zero: it makes no use of this one."
+_SHAPLEY = "How the model's success over knowing nothing is divided among its modalities; about zero: this one gains it nothing."
 _MEAN = "Share of each modality"
-_ORDERS = "over guessing: the mean over all orders of what it adds to those before it; 95% bootstrap intervals over test samples."
+_ORDERS = "over {}: the mean over all orders of what it adds to those before it; 95% bootstrap intervals over test samples."
 
 
 def _subsets(runs: Sequence[Record]) -> Figure:
@@ -191,7 +191,7 @@ def _by_class(run: Record, several: bool) -> Figure:
     return matrix(
         f"Share by class, {run.name}" if several else "Share by class",
         "Classes that rest on one modality alone fail with it.",
-        "Shapley value of accuracy on the test samples of each class.",
+        f"Shapley value of accuracy on the test samples of each class, over {_nothing([run])}.",
         run.modalities,
         run.classes,
         values,
@@ -293,6 +293,16 @@ def _interaction(pair: tuple[str, str], run: Record) -> Values | None:
 def _decompositions(run: Record) -> Sequence[Values]:
     found: Sequence[Values] = (run.diagnosis or {})["information"]["decomposition"]
     return found
+
+
+def _nothing(runs: Sequence[Record]) -> str:
+    """What a model without any modality is taken to say."""
+    kinds = {(run.diagnosis or {}).get("absence") for run in runs}
+    told = "knowing only how frequent the classes are"
+    asked = "what the model says with all of them taken away"
+    if kinds == {"missing"}:
+        return told
+    return f"{told}, or {asked}" if "missing" in kinds else asked
 
 
 def _absence(runs: Sequence[Record]) -> str:

@@ -141,9 +141,9 @@ def _shapley(runs: Sequence[Record], what: str, value: Any, axis: str, form: str
         series.append(Series(run.name, *ends))
     return points(
         f"Shapley values of {what}",
-        "How the model's success is divided among its modalities; about zero: it makes no use of this one.",
-        f"Mean over all orders of what a modality adds to the {what} of those before it, from guessing among all classes to "
-        "all modalities, with the logits of absent ones left out; 95% normal intervals over test samples.",
+        "How the model's success over knowing nothing is divided among its modalities; about zero: this one gains it nothing.",
+        f"Mean over all orders of what a modality adds to the {what} of those before it, from knowing only how frequent the "
+        "classes are to all modalities, with the logits of absent ones left out; 95% normal intervals over test samples.",
         names,
         series,
         axis=axis,
