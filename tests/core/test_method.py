@@ -81,6 +81,7 @@ def learner_of(method: Method, epochs: int | None = None) -> Balanced:
 def letters(learner: Balanced, epoch: int = 0) -> dict[str, object]:
     """What is written into each flow in one step of one epoch."""
     learner.zero_grad()
+    rate = learner.rate(epoch)
     step = learner.steps(batches_of(2)[0], epoch)[0]
     output = learner(step)
     losses = learner.losses(output, step)
@@ -91,7 +92,7 @@ def letters(learner: Balanced, epoch: int = 0) -> dict[str, object]:
         "losses": list(losses),
         "gradients": [p.grad.clone() for p in learner.model.parameters()],
         "phases": step.phase.name,
-        "rate": learner.rate(epoch),
+        "rate": rate,
     }
 
 

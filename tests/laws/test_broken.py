@@ -32,7 +32,7 @@ CAUGHT = [
     (broken.Offset, "neutral", "Law 9 .neutral"),
     (broken.Copied, "neutral", "Law 9 .neutral.*another method"),
     (broken.Sharpened, "decoupling", "Law 10 .decoupling"),
-    (broken.Widening, "precision", "Law 12 .precision.*dtype"),
+    (broken.Widening, "precision", "Law 13 .precision.*dtype"),
 ]
 
 

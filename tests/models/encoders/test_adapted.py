@@ -53,6 +53,7 @@ def test_every_method_leaves_a_frozen_encoder_alone(name: str) -> None:
         for i in range(3)
     ]
     optimizer = torch.optim.SGD(learner.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learner.rate)
     for epoch in range(3):
         learner.train()
         learner.begin_epoch(epoch, batches, batches, optimizer)
@@ -62,6 +63,7 @@ def test_every_method_leaves_a_frozen_encoder_alone(name: str) -> None:
                 learner.backward(learner.losses(output, step), output, step)
                 optimizer.step()
                 optimizer.zero_grad()
+        schedule.step()
     after = learner.model.state_dict()
     changed = {k for k, v in before.items() if not torch.equal(v, after[k])}
     assert not [k for k in changed if k.startswith("encoders.p.")]
