@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Any
 
 import pytest
 
@@ -74,28 +75,29 @@ def test_downloads_are_named_once_each(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().err == "a.gz\nb.gz\n"
 
 
+RESULTS: dict[str, Any] = {
+    "test": {
+        "samples": 1200,
+        "fused": {"accuracy": 0.8167, "balanced_accuracy": 0.6},
+        "confusion": [[900, 100], [120, 80]],
+        "modalities": {
+            "a": {"decoupled": 0.5, "probe": 0.75, "samples": 100},
+            "b": {"decoupled": None, "samples": 0},
+        },
+    },
+    "train": {"discrepancy_ratio": 2.345},
+    "epoch": 3,
+    "epochs": 5,
+    "select": "best",
+    "protocol": "paper",
+    "seconds": 61.7,
+}
+
+
 def test_results_show_percent_and_the_weights_that_were_tested(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    results(
-        {
-            "test": {
-                "samples": 1200,
-                "fused": {"accuracy": 0.8167, "balanced_accuracy": 0.6},
-                "confusion": [[900, 100], [120, 80]],
-                "modalities": {
-                    "a": {"decoupled": 0.5, "probe": 0.75, "samples": 100},
-                    "b": {"decoupled": None, "samples": 0},
-                },
-            },
-            "train": {"discrepancy_ratio": 2.345},
-            "epoch": 3,
-            "epochs": 5,
-            "select": "best",
-            "protocol": "paper",
-            "seconds": 61.7,
-        }
-    )
+    results(RESULTS)
     said = " ".join(capsys.readouterr().out.split())
     # Wilson's interval of 980 of 1,200 and of 50 of 100
     assert "test accuracy, 1,200 samples" in said
@@ -105,3 +107,15 @@ def test_results_show_percent_and_the_weights_that_were_tested(
     assert "mean over the classes 60.0% · always naming the most frequent class 83.3%" in said
     assert "ratio 2.35 · weights of epoch 4 of 5 (best on test: not comparable" in said
     assert "62 s" in said
+
+
+def test_where_classes_are_unequal_the_fitted_prediction_is_averaged_over_them_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fitted = {"accuracy": 0.9, "balanced_accuracy": 0.5}
+    fusion = {"kept": True, "weights": {"a": 2.0, "b": 0.5}}
+    results({**RESULTS, "test": {**RESULTS["test"], "fitted": fitted}, "fusion": fusion})
+    assert "mean over the classes 60.0%, fitted 50.0% ·" in capsys.readouterr().out
+    equal = {**RESULTS["test"], "confusion": [[500, 100], [100, 500]]}
+    results({**RESULTS, "test": equal})
+    assert "mean over" not in capsys.readouterr().out

@@ -103,10 +103,11 @@ def results(found: Mapping[str, Any]) -> None:
     print_table((what, "%", "95% interval", "linear probe, %"), rows)
     counts = [sum(row) for row in test["confusion"]]
     if max(counts) >= UNEQUAL * sum(counts) / len(counts):
-        mean, most = test["fused"]["balanced_accuracy"], max(counts) / sum(counts)
-        print_text(
-            f"mean over the classes {percent(mean)}% · always naming the most frequent class {percent(most)}%"
-        )
+        mean = f"{percent(test['fused'].get('balanced_accuracy'))}%"
+        if fusion and fusion["kept"]:
+            mean += f", fitted {percent(test['fitted']['balanced_accuracy'])}%"
+        most = percent(max(counts) / sum(counts))
+        print_text(f"mean over the classes {mean} · always naming the most frequent class {most}%")
     ratio = figure(found["train"]["discrepancy_ratio"])
     print_text(
         f"discrepancy ratio {ratio} · weights of epoch {found['epoch'] + 1} of {found['epochs']} "
