@@ -90,6 +90,7 @@ def test_settings_that_came_later_leave_keys_as_they_were() -> None:
     assert key_of({"lr": 0.1, "split_seed": None}, "f") == key_of({"lr": 0.1}, "f")
     assert key_of({"lr": 0.1, "split_seed": 0}, "f") != key_of({"lr": 0.1}, "f")
     assert key_of({"lr": 0.1, "task": None}, "f") == key_of({"lr": 0.1}, "f")
+    assert key_of({"lr": 0.1, "select_by": None}, "f") == key_of({"lr": 0.1}, "f")
     assert key_of({"lr": 0.1, "task": "classification()"}, "f") != key_of({"lr": 0.1}, "f")
     assert key_of({"lr": 0.1, "augment": {}}, "f") == key_of({"lr": 0.1}, "f")
     assert key_of({"lr": 0.1, "augment": {"a": "flip()"}}, "f") != key_of({"lr": 0.1}, "f")

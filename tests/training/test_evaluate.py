@@ -13,7 +13,13 @@ from torch import Tensor
 
 from equimodal.core import Balanced, Batch, Method, Output, Step
 from equimodal.errors import DataError
-from equimodal.training.evaluate import calibration_error, collect, evaluate, probe
+from equimodal.training.evaluate import (
+    balanced_accuracy,
+    calibration_error,
+    collect,
+    evaluate,
+    probe,
+)
 from fixtures import small
 
 
@@ -53,6 +59,11 @@ def test_figures(modalities: int, missing: float) -> None:
         assert score.balanced_accuracy == pytest.approx(balanced, abs=1e-12)
     truth, said = batch.target.numpy(), output.fused.argmax(1).numpy()
     assert found.confusion.tolist() == confusion_matrix(truth, said).tolist()
+
+
+def test_balanced_accuracy_is_over_the_classes_that_there_are() -> None:
+    right, target = torch.tensor([True, False, True]), torch.tensor([0, 0, 2])
+    assert balanced_accuracy(right, target) == (1 / 2 + 1) / 2
 
 
 def test_calibration_by_hand() -> None:
