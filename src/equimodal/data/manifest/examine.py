@@ -34,7 +34,6 @@ LENGTHS = {
     "vector": "values",
 }
 SHOWN = 20  # problems or remarks of one kind that are listed
-FEW = 2  # samples of a class that may be a slip of the pen
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ def _parts(opened: Opened, good: Rows, reasons: Mapping[tuple[int, str], str]) -
 
 
 def _rare(classes: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """The classes of which hardly any sample is there, a split has none, or another may be meant."""
+    """The classes of which a split has no sample, and those that may be another, misspelled."""
     spelled: dict[str, list[str]] = {}
     for name in classes:
         spelled.setdefault(" ".join(name.casefold().split()), []).append(name)
@@ -201,7 +200,7 @@ def _rare(classes: Mapping[str, Mapping[str, int]]) -> list[str]:
             said = f"class {name!r} has {counted(count, 'sample')}"
             said += f", none in {' and '.join(without)}" if count and without else ""
             said += f"; but for case or spaces it is {others}: one class, or two?" if others else ""
-            if count <= FEW or without or others:
+            if without or others:
                 found.append(said)
     return found
 
