@@ -70,6 +70,14 @@ def test_balanced_accuracy_is_covered_also_where_classes_are_rare() -> None:
     assert found[0].low < found[0].value < found[0].high
     always = balanced((target == 0).astype(float), target)  # one answer for all
     assert always.value == pytest.approx(1 / 3) and always.low < 1 / 3 < always.high
+    # Zou and Donner: 3 of 4 and 5 of 10, each as far from its share as Wilson's interval is.
+    two = balanced(
+        np.array([1, 1, 1, 0, *[1] * 5, *[0] * 5], dtype=float), np.repeat([0, 1], [4, 10])
+    )
+    ends_of = [(3 / 4, *scipys(3, 4)), (5 / 10, *scipys(5, 10))]
+    below = sum((share - low) ** 2 for share, low, _ in ends_of) ** 0.5 / 2
+    above = sum((high - share) ** 2 for share, _, high in ends_of) ** 0.5 / 2
+    assert (two.value - below, two.value + above) == ends(two)
     one = balanced(np.ones(5), np.zeros(5, dtype=int))  # of one class it is the accuracy
     assert scipys(5, 5) == ends(one)
 
