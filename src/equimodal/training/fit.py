@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ..core import TASKS, Method, Task
 from ..core.expression import build
 from ..data.augmented import augmented
 from ..data.splits import Splits
-from ..errors import ConfigError, TrainingError, counted, nearest
+from ..errors import ConfigError, counted, nearest
 from ..methods import BY_NAME as METHODS
 from ..models import Multimodal
 from .folder import RunFolder
@@ -209,14 +210,9 @@ def _fit_in_processes(job: Job, progress: Progress) -> Run:
 
 def _fit_in_folder(job: Job, folder: RunFolder, progress: Progress) -> Run:
     folder.check(resume=job.resume, overwrite=job.overwrite)
-    try:
+    # What fails in one of them the first may not hear of.
+    with nullcontext() if job.resume else folder.discarded_on_failure():
         in_processes(_work, job, job.settings.processes, progress)
-    except TrainingError:
-        raise
-    except Exception:  # in any of them; the first may not have heard of it
-        if not job.resume:
-            folder.discard()
-        raise
     dtype = torch.float64 if job.settings.precision == "64" else torch.float32
     job.model.to(dtype)
     return read_run(job.learner().to(dtype), job.settings, folder)

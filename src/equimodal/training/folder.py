@@ -6,7 +6,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,13 +183,22 @@ class RunFolder:
             self.checkpoint.rmdir()
         self.config.unlink(missing_ok=True)
 
-    def discard(self) -> None:
-        """Delete a run without a checkpoint to go on from, and the folder unless something else is in it."""
-        if (self.checkpoint / "state.json").exists():
-            return
-        self._clear()
-        with contextlib.suppress(OSError):
-            self.path.rmdir()
+    @contextlib.contextmanager
+    def discarded_on_failure(self) -> Iterator[None]:
+        """Within, what fails before the first checkpoint leaves no run, so that the call can be given again as it was.
+
+        A `TrainingError` leaves what there is: it is looked at, and resumed.
+        """
+        try:
+            yield
+        except TrainingError:
+            raise
+        except Exception:
+            if not (self.checkpoint / "state.json").exists():
+                self._clear()
+                with contextlib.suppress(OSError):  # something else is in it
+                    self.path.rmdir()
+            raise
 
     def keep_epochs(self, epochs: int) -> list[dict[str, Any]]:
         """Cut `metrics.jsonl` to the epochs that a checkpoint knows of, and return their lines."""

@@ -9,6 +9,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,16 +125,9 @@ class Training:
     def run(self) -> Run:
         """Everything, from the folder to the results."""
         self._open()
-        try:
+        begun = self.folder if self.runtime.first and not self.job.resume else None
+        with begun.discarded_on_failure() if begun else nullcontext():
             return self._run()
-        except TrainingError:  # what was trained is looked at, and resumed
-            raise
-        except (
-            Exception
-        ):  # a file that cannot be read, say: the command can be given again as it was
-            if self.folder and self.runtime.first and not self.job.resume:
-                self.folder.discard()
-            raise
 
     def _run(self) -> Run:
         self.runtime.seed(self.settings.seed)
