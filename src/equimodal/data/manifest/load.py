@@ -386,8 +386,7 @@ def _left_out(
 ) -> dict[int, str]:
     found = absent(opened, rows, surveys, skip)
     if opened.shards is not None:
-        before = opened.shards.left_out
-        found |= {row: before[row] for row in np.intersect1d(rows, list(before)).tolist()}
+        found |= opened.shards.left_out
     if skip:
         rest = rows[~np.isin(rows, list(found))]
         found |= unreadable(opened.streams, rest, workers)
