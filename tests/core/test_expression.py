@@ -111,6 +111,10 @@ def test_methods_and_windows() -> None:
     ("text", "said"),
     [
         ("ogm_gee()", "There is no thing 'ogm_gee': did you mean 'ogm_ge'?"),
+        (
+            "box(size=large)",
+            "cannot be read: large is no thing; text stands in quotes, as 'large'",
+        ),
         ("zzz()", "There is no thing 'zzz': known are box, number, ogm_ge, typed."),
         ("box(syze=3)", r"box\(\) has no option 'syze': did you mean 'size'\?"),
         ("number(value=3)", r"number\(\): "),
