@@ -115,6 +115,7 @@ def test_methods_and_windows() -> None:
             "box(size=large)",
             "cannot be read: large is no thing; text stands in quotes, as 'large'",
         ),
+        ("box(size=true)", "cannot be read: true is written True here"),
         ("zzz()", "There is no thing 'zzz': known are box, number, ogm_ge, typed."),
         ("box(syze=3)", r"box\(\) has no option 'syze': did you mean 'size'\?"),
         ("number(value=3)", r"number\(\): "),

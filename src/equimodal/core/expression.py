@@ -182,6 +182,8 @@ class _Builder:
                 return float("-inf")
             case ast.Name(id="inf") if "inf" not in self.known:
                 return float("inf")
+            case ast.Name(id="true" | "false" | "none" as name) if name not in self.known:
+                self.refuse(f"{name} is written {name.capitalize()} here")
             case ast.Name(id=name) if name not in self.known and name not in self.own:
                 self.refuse(f"{name} is no {self.kind}; text stands in quotes, as {name!r}")
             case ast.Tuple(elts=items):
