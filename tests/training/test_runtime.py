@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from equimodal.errors import ConfigError, DataError, TrainingError
+from equimodal.training import runtime
 from equimodal.training.progress import Silent
 from equimodal.training.runtime import Runtime, in_processes, must_spawn
 from equimodal.training.settings import Settings
@@ -58,45 +59,46 @@ def test_cuda_that_is_not_there_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "weights", "product"),
+    ("precision", "weights", "product", "made"),
     [
-        ("32", torch.float32, torch.float32),
-        ("bf16", torch.float32, torch.bfloat16),
-        ("64", torch.float64, torch.float64),
+        ("32", torch.float32, torch.float32, torch.float32),
+        ("bf16", torch.float32, torch.bfloat16, torch.float32),
+        ("64", torch.float64, torch.float64, torch.float64),
     ],
 )
-def test_precision(precision: str, weights: torch.dtype, product: torch.dtype) -> None:
-    runtime = Runtime(Settings(data="x", precision=precision, device="cpu"))
-    matrix = torch.ones(2, 2, dtype=runtime.dtype)
-    with runtime.autocast():
+def test_precision(
+    precision: str, weights: torch.dtype, product: torch.dtype, made: torch.dtype
+) -> None:
+    place = Runtime(Settings(data="x", precision=precision, device="cpu"))
+    matrix = torch.ones(2, 2, dtype=place.dtype)
+    with place.autocast():
         assert (matrix @ matrix).dtype == product
-    assert runtime.dtype == weights
+        assert torch.zeros(1).dtype == made  # as an encoder may make one
+    assert place.dtype == weights
+    assert (matrix @ matrix).dtype == weights
+    assert torch.zeros(1).dtype == torch.float32
 
 
 def test_one_process_agrees_with_itself() -> None:
-    runtime = Runtime(Settings(data="x", device="cpu"))
-    assert runtime.agree(True, False) == [True, False]
-    assert runtime.share(0.1) == 0.1
-    runtime.seed(3)
+    place = Runtime(Settings(data="x", device="cpu"))
+    assert place.agree(True, False) == [True, False]
+    assert place.share(0.1) == 0.1
+    place.seed(3)
     first = torch.rand(2)
-    runtime.seed(3)
+    place.seed(3)
     assert torch.equal(torch.rand(2), first)
 
 
-def test_one_process_in_32_bits_does_what_fabric_does() -> None:
-    fabric = pytest.importorskip("lightning_fabric")
-    theirs = fabric.Fabric(accelerator="cpu", devices=1, precision="32-true")
-    ours = Runtime(Settings(data="synthetic", device="cpu"))
-    assert not isinstance(ours.fabric, fabric.Fabric)
-    assert ours.device == theirs.device
-    found = []
-    for runtime in (ours, theirs):
-        weight = torch.linspace(-1, 1, 6).requires_grad_()
-        with runtime.autocast():
-            loss = (weight.sigmoid() * weight).sum()
-        runtime.backward(loss, retain_graph=True)
-        runtime.backward(loss)
-        assert weight.grad is not None
-        found.append((loss.dtype, weight.grad))
-    assert found[0][0] == found[1][0]
-    assert torch.equal(found[0][1], found[1][1])
+def test_each_process_on_a_machine_has_a_cuda_device_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert runtime._device("auto", launched=True) == torch.device("cuda", 0)
+    assert runtime._device("auto", launched=False) == torch.device("cuda", 1)  # the host's choice
+    assert runtime._device("cpu", launched=True) == torch.device("cpu")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ConfigError, match="finds 2 devices for at least 3 processes"):
+        runtime._device("cuda", launched=True)

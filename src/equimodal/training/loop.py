@@ -181,7 +181,7 @@ class Training:
                 with self.runtime.autocast():
                     output = learner(step)
                     losses = learner.losses(output, step)
-                learner.backward(losses, output, step, self.runtime.backward)
+                learner.backward(losses, output, step)
                 self.statistics.add(output, losses, step)
                 if step.last:
                     self._update()

@@ -1,4 +1,4 @@
-"""Devices, processes and precision, through Lightning Fabric; one process in 32 bits needs nothing of it.
+"""Devices, processes and precision.
 
 The model is never wrapped: `equimodal.core.Balanced` averages gradients over processes itself, before the method sees
 them. Process r takes the r-th slice of every global batch. Batch norm is computed per process, on its own slice; with
@@ -8,7 +8,6 @@ encoders that have none, several processes give the result of one.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import pickle
 import random
@@ -23,19 +22,16 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from .. import distributed, errors
-from ..errors import ConfigError, EquimodalError, TrainingError
+from ..errors import ConfigError, EquimodalError, TrainingError, counted
 from .progress import Progress
 from .settings import Settings
 
 __all__ = ["Interrupt", "Runtime", "in_processes", "must_spawn", "speaks"]
 
 T = TypeVar("T")
-
-_PRECISION: Mapping[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "64": "64-true"}
 
 
 def must_spawn(settings: Settings) -> bool:
@@ -58,7 +54,8 @@ class Runtime:
     """This process's place among devices and processes.
 
     Raises:
-        ConfigError: CUDA is asked for and there is none, or the number of processes is not that of the launcher.
+        ConfigError: CUDA is asked for and there is none, or fewer devices than processes on this machine, or the number of
+            processes is not that of the launcher.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -67,18 +64,16 @@ class Runtime:
             raise ConfigError(
                 f"The launcher started {world} processes and processes={settings.processes} was asked for: leave it out."
             )
-        if settings.device == "cuda" and not torch.cuda.is_available():
-            raise ConfigError(
-                "device='cuda' was asked for, and PyTorch finds no CUDA device: use 'cpu'."
-            )
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self._joined = world > 1 and not dist.is_initialized()
-        self.fabric = _fabric(settings, world if self._joined else 1)
-        self.fabric.launch()
-        self.device: torch.device = self.fabric.device
-        if self.device.type == "cuda":  # the same run twice gives the same bits
-            torch.backends.cudnn.deterministic = True
+        self.device = _device(settings.device, launched=self._joined)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+            torch.backends.cudnn.deterministic = True  # the same run twice gives the same bits
+        if self._joined:
+            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+        self.precision = settings.precision
         self.dtype = torch.float64 if settings.precision == "64" else torch.float32
         self.rank, self.world = distributed.rank(), distributed.processes()
 
@@ -89,11 +84,9 @@ class Runtime:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision of forward pass and losses."""
-        context: AbstractContextManager[Any] = self.fabric.autocast()
-        return context
-
-    def backward(self, loss: Tensor, **options: Any) -> None:
-        self.fabric.backward(loss, **options)
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return _made_double() if self.precision == "64" else contextlib.nullcontext()
 
     def seed(self, seed: int) -> None:
         """Seed the global generators, each process its own way; what a step needs alike everywhere is not drawn here."""
@@ -125,38 +118,33 @@ class Runtime:
             dist.destroy_process_group()
 
 
-class _Alone:
-    """What Fabric does for one process in 32 bits, without its import, which takes longer than that of PyTorch."""
+def _device(wanted: str, *, launched: bool) -> torch.device:
+    """Of this process; a launcher says which place it has on its machine, and each place has a device of its own."""
+    if wanted == "cpu" or not torch.cuda.is_available():
+        if wanted == "cuda":
+            raise ConfigError(
+                "device='cuda' was asked for, and PyTorch finds no CUDA device: use 'cpu'."
+            )
+        return torch.device("cpu")
+    place = int(os.environ["LOCAL_RANK"]) if launched else torch.cuda.current_device()
+    there = torch.cuda.device_count()
+    if place >= there:
+        raise ConfigError(
+            f"Each process on a machine trains on a CUDA device of its own, and PyTorch finds {counted(there, 'device')} for "
+            f"at least {place + 1} processes: start at most {there}, or use device='cpu'."
+        )
+    return torch.device("cuda", place)
 
-    def __init__(self, *, cuda: bool) -> None:
-        self.device = torch.device("cuda", 0) if cuda else torch.device("cpu")
 
-    def launch(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)
-
-    def autocast(self) -> AbstractContextManager[None]:
-        return contextlib.nullcontext()
-
-    def backward(self, loss: Tensor, **options: Any) -> None:
-        loss.backward(**options)
-
-
-def _fabric(settings: Settings, world: int) -> Any:
-    cuda = settings.device != "cpu" and torch.cuda.is_available()
-    if world == 1 and settings.precision == "32":
-        return _Alone(cuda=cuda)
-    from lightning_fabric import Fabric
-
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world))) if world > 1 else 1
-    return Fabric(
-        accelerator="cuda" if cuda else "cpu",
-        strategy="ddp" if world > 1 else "auto",
-        devices=local,
-        num_nodes=world // local,
-        precision=_PRECISION[settings.precision],
-    )
+@contextlib.contextmanager
+def _made_double() -> Iterator[None]:
+    """Within, a tensor that is made with no type said, as in an encoder's forward, is of float64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 class Interrupt:
