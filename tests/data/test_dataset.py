@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from equimodal.core.batch import Padded
+from equimodal.data.augmented import Augmented
 from equimodal.data.dataset import Arrays, Sample, collate
+from equimodal.data.dropout import ModalityDropout
+from equimodal.data.wrapped import Wrapped
 from equimodal.errors import ConfigError, DataError
 
 
@@ -66,6 +69,22 @@ def test_a_subset_counts_from_zero() -> None:
     assert part[0].index == 0
     assert part[0].inputs["a"].tolist() == [20, 21, 22, 23]
     assert part.present["b"].tolist() == [True, False]
+
+
+def test_groups_go_with_their_samples() -> None:
+    whole = Arrays({"a": np.zeros((4, 2))}, [0, 1, 2, 0], "xyz", groups=["p", "q", "p", "r"])
+    assert whole.groups.tolist() == [0, 1, 0, 2]
+    last = [3, 2]
+    for data in (
+        whole,
+        ModalityDropout(whole, 0.5),
+        Augmented(whole, {}),
+        Wrapped([(np.zeros(2), c) for c in "xyzx"], ["a"], groups=np.array([7, 5, 7, 6]).tolist()),
+    ):
+        one, other = data.subset(last).groups
+        assert one != other and other == data.only(["a"]).groups[0]
+    with pytest.raises(DataError, match="groups has 1 row and the targets have 2"):
+        Arrays({"a": np.zeros((2, 2))}, [0, 1], "xy", groups=["p"])
 
 
 def test_only_keeps_the_order_asked_for() -> None:

@@ -49,6 +49,8 @@ def test_groups_are_held_out_whole() -> None:
     assert len(held) == 3  # two groups are 10 of 35, below three tenths
     assert held.isdisjoint(groups[[int(s.inputs["left"].item()) for s in train]])
     assert len(val) == 15
+    known = Arrays({"left": np.zeros((35, 1))}, LABELS, "012", groups=groups)
+    assert carve_validation(known, 0.3)[2] == rows
     with pytest.raises(DataError, match="at least two groups"):
         carve_validation(data(), 0.1, groups=np.zeros(35))
 

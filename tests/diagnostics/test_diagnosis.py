@@ -498,15 +498,11 @@ def test_samples_of_one_group_are_drawn_together() -> None:
     batch = sample((0.8, 0.4), 200, 9)
     twice = np.repeat(np.arange(200), 2)
 
-    class Grouped(Arrays):
-        def subset(self, rows: Any) -> Arrays:
-            return Arrays({m: v[rows] for m, v in self.inputs.items()}, self.targets[rows], "abc")
-
-    data = Grouped({m: v[twice] for m, v in batch.inputs.items()}, batch.target[twice], "abc")
+    inputs, target = {m: v[twice] for m, v in batch.inputs.items()}, batch.target[twice]
+    data = Arrays(inputs, target, "abc", groups=twice)
     learner = model(1.0, 1.0)
     once = equimodal.diagnose(learner, Arrays(batch.inputs, batch.target, "abc"))
-    alone = equimodal.diagnose(learner, data)
-    data.groups = torch.from_numpy(twice)
+    alone = equimodal.diagnose(learner, Arrays(inputs, target, "abc"))
     found = equimodal.diagnose(learner, data)
     assert found.groups == 200 and "400 samples of 200 groups;" in found.text()
     assert once.groups is None and "200 samples;" in once.text()
@@ -514,12 +510,14 @@ def test_samples_of_one_group_are_drawn_together() -> None:
     def widths(of: Diagnosis) -> Any:
         known = [of.accuracy, of.balanced, of.use["m1"].shapley_accuracy, of.use["m1"].decoupled]
         known += [of.differences["m1 - m2"], of.information.fused]
+        known += [of.geometry.pairs[0].alignment, of.geometry.pairs[0].cka]
+        known += [of.geometry.clouds["m1"].between]
         known += [of.robustness.missing_any.accuracy[5], of.robustness.wrong["m1"].accuracy[0]]
         return np.array([figure.high - figure.low for figure in known])
 
     assert widths(found) == pytest.approx(widths(once), rel=0.1)
     assert (widths(alone) < 0.8 * widths(once)).all()
-    few = equimodal.diagnose(learner, data.subset(list(range(50))))
+    few = equimodal.diagnose(learner, Arrays(inputs, target, "abc").subset(range(50)))
     assert not about(few).startswith("25 test")
     assert about_of(replace(few, groups=25)).startswith("25 test groups are too few")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,6 +85,16 @@ def test_others_are_of_the_same_class_and_all_different() -> None:
     for i, row in enumerate(_others(target, 3, 0).tolist()):
         assert len({i, *row}) == 4
         assert {int(target[j]) for j in row} == {int(target[i])}
+
+
+def test_samples_of_one_group_are_drawn_together(hasty: None, train: Answers) -> None:
+    one = gaussians(600, 4)
+    alone, apart, together = (
+        shared(train, replace(one, groups=groups)).estimate
+        for groups in (None, np.arange(600), np.arange(600) // 20)
+    )
+    assert alone == apart
+    assert together.value == alone.value and together.high != alone.high
 
 
 def test_a_diagnosis_has_it_where_it_is_asked_for(hasty: None) -> None:

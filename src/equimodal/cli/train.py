@@ -91,7 +91,7 @@ def predict(
     from ..training.run import predict as write
 
     written = write(run, split=split, data=data, data_root=data_root, out=out)
-    answered(predictions.answered(written).tolist(), pq.read_metadata(written).num_rows)
+    answered(*predictions.answered(written), pq.read_metadata(written).num_rows)
     if data is not None and split is None and _is_of(stored(run), data, data_root):
         print_text(
             f"{data} is what the run was trained on; without --data only its test rows are predicted."

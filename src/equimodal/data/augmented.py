@@ -57,6 +57,7 @@ class Augmented(Dataset):
         self.data, self.changes, self.seed = data, dict(changes), seed
         self.modalities, self.classes, self.targets = data.modalities, data.classes, data.targets
         self.shapes, self.present, self.time_first = data.shapes, data.present, data.time_first
+        self.groups = data.groups
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
         found = self.data.sample(index, epoch)

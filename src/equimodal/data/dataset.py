@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..core.batch import Batch, Input, Padded
@@ -25,6 +26,7 @@ __all__ = [
     "Transform",
     "collate",
     "fits",
+    "group_codes",
     "known_modalities",
     "known_target",
     "stack",
@@ -151,6 +153,7 @@ class Arrays(Dataset):
             and a generator that is a function of (seed, modality, epoch, index).
         seed: of the transforms.
         time_first: the modalities that are spectrograms [C, T, F].
+        groups: [N] what samples are of, such as the patient: names, or numbers.
 
     Raises:
         DataError: lengths differ, a value is not finite, a label is outside the classes.
@@ -166,10 +169,12 @@ class Arrays(Dataset):
         transforms: Mapping[str, Transform] | None = None,
         seed: int = 0,
         time_first: Sequence[str] = (),
+        groups: Sequence[Hashable] | NDArray[Any] | Tensor | None = None,
     ) -> None:
         self.time_first = tuple(name for name in time_first if name in inputs)
         self.inputs = {name: _tensor(values, name) for name, values in inputs.items()}
         self.targets = _class_ids(targets)
+        self.groups = group_codes(groups, len(self.targets))
         self.modalities = tuple(self.inputs)
         self.classes = tuple(classes)
         masks = {n: torch.as_tensor(m, dtype=torch.bool) for n, m in (present or {}).items()}
@@ -252,6 +257,7 @@ class Arrays(Dataset):
             transforms=self.transforms,
             seed=self.seed,
             time_first=self.time_first,
+            groups=None if self.groups is None else self.groups[keep],
         )
 
     def only(self, modalities: Sequence[str]) -> Arrays:
@@ -264,6 +270,7 @@ class Arrays(Dataset):
             transforms=self.transforms,
             seed=self.seed,
             time_first=self.time_first,
+            groups=self.groups,
         )
 
     def fingerprint(self) -> str:
@@ -273,6 +280,27 @@ class Arrays(Dataset):
             digest.update(repr((values.dtype, tuple(values.shape))).encode())
             digest.update(values.contiguous().numpy().data)
         return digest.hexdigest()
+
+
+def group_codes(
+    groups: Sequence[Hashable] | NDArray[Any] | Tensor | None, samples: int
+) -> Tensor | None:
+    """[N] a number for each group: whole numbers stay what they are, of names it is their order; None where there are none.
+
+    Raises:
+        DataError: they are not as many as the samples.
+    """
+    if groups is None:
+        return None
+    if len(groups) != samples:
+        raise DataError(
+            f"groups has {counted(len(groups), 'row')} and the targets have {samples}; they must be as many."
+        )
+    names = groups.tolist() if isinstance(groups, Tensor | np.ndarray) else list(groups)
+    if all(isinstance(name, int) for name in names):
+        return torch.tensor(names, dtype=torch.long)
+    code: dict[Hashable, int] = {}
+    return torch.tensor([code.setdefault(name, len(code)) for name in names], dtype=torch.long)
 
 
 def _as_tensor(values: ArrayLike | Tensor) -> Tensor:

@@ -34,6 +34,7 @@ class ModalityDropout(Dataset):
         self.data, self.probability, self.seed = data, probability, seed
         self.modalities, self.classes, self.targets = data.modalities, data.classes, data.targets
         self.shapes, self.present, self.time_first = data.shapes, data.present, data.time_first
+        self.groups = data.groups
 
     def fetch(self, indices: Sequence[int] | Tensor, epoch: int = 0) -> Batch:
         batch = self.data.fetch(indices, epoch)

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..errors import DataError, counted
-from .dataset import Dataset, Sample, known_modalities
+from .dataset import Dataset, Sample, group_codes, known_modalities
 from .draws import numpy_generator
 from .media.reader import Reader
 
@@ -46,6 +46,7 @@ class Filed(Dataset):
         cache: the folder where decoded files are kept; None decodes them each time.
         augment: whether samples are seen as in training: differently in each epoch, as a function of (seed, epoch, index).
         seed: of the augmentation.
+        groups: [N] what samples are of, such as the patient: names, or numbers.
 
     Raises:
         DataError: a modality has another number of items than there are targets.
@@ -62,12 +63,14 @@ class Filed(Dataset):
         cache: Path | None = None,
         augment: bool = False,
         seed: int = 0,
+        groups: Sequence[Hashable] | Tensor | None = None,
     ) -> None:
         self.items = dict(items)
         self.readers = {name: readers[name] for name in items}
         self.targets = torch.as_tensor(targets, dtype=torch.long)
         self.classes = tuple(classes)
         self.names = list(names)
+        self.groups = group_codes(groups, len(self.targets))
         self.cache = cache
         self.augment = augment
         self.seed = seed
@@ -172,21 +175,24 @@ class Filed(Dataset):
     def subset(self, rows: Sequence[int] | Tensor) -> Filed:
         keep = torch.as_tensor(rows, dtype=torch.long).tolist()
         items = {name: [values[i] for i in keep] for name, values in self.items.items()}
-        return self._like(items, self.targets[keep], [self.names[i] for i in keep], self.augment)
+        groups = None if self.groups is None else self.groups[keep]
+        names = [self.names[i] for i in keep]
+        return self._like(items, self.targets[keep], names, groups, self.augment)
 
     def only(self, modalities: Sequence[str]) -> Filed:
         chosen = known_modalities(modalities, self.modalities, "The data")
         items = {name: self.items[name] for name in chosen}
-        return self._like(items, self.targets, self.names, self.augment)
+        return self._like(items, self.targets, self.names, self.groups, self.augment)
 
     def seen(self, augment: bool) -> Filed:
-        return self._like(self.items, self.targets, self.names, augment)
+        return self._like(self.items, self.targets, self.names, self.groups, augment)
 
     def _like(
         self,
         items: Mapping[str, Sequence[Item | None]],
         targets: Tensor,
         names: Sequence[str],
+        groups: Tensor | None,
         augment: bool,
     ) -> Filed:
         return Filed(
@@ -198,6 +204,7 @@ class Filed(Dataset):
             cache=self.cache,
             augment=augment,
             seed=self.seed,
+            groups=groups,
         )
 
     def fingerprint(self) -> str:

@@ -203,8 +203,8 @@ def carve_validation(
         train: the published train part.
         fraction: of the samples, in [0, 1); 0 leaves validation empty.
         seed: of the choice.
-        groups: [N], such as the person of each sample: groups are then held out whole, in random order, until the
-            fraction is reached, so that no group is on both sides.
+        groups: [N], such as the person of each sample, by default those of the data: groups are then held out whole, in
+            random order, until the fraction is reached, so that no group is on both sides.
 
     Returns:
         train, validation, and the rows of the published train part that are now validation.
@@ -213,6 +213,7 @@ def carve_validation(
         ConfigError: the fraction is outside [0, 1) or leaves nothing for validation.
         DataError: there is only one group.
     """
+    groups = train.groups if groups is None else groups
     if groups is None:
         kept = kept_for_training(train.targets.numpy(), fraction, seed)
         return hold_out(train, np.setdiff1d(np.arange(len(train)), kept))

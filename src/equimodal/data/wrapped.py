@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, counted, nearest
-from .dataset import Dataset, Sample, known_modalities
+from .dataset import Dataset, Sample, group_codes, known_modalities
 
 __all__ = ["Wrapped"]
 
@@ -41,6 +41,7 @@ class Wrapped(Dataset):
         classes: the names of the classes, in the order of their ids; by default all that there are, sorted.
         transforms: for a modality what makes of its value the tensor that the encoder sees.
         varying: modalities that are sequences of different lengths.
+        groups: [N] what samples are of, such as the patient: names, or numbers.
 
     Raises:
         DataError: there is no such key, a label is no class, or a value is no array of numbers.
@@ -56,6 +57,7 @@ class Wrapped(Dataset):
         classes: Sequence[str] | None = None,
         transforms: Mapping[str, Transform] | None = None,
         varying: Sequence[str] = (),
+        groups: Sequence[Hashable] | None = None,
     ) -> None:
         self.data = data
         self.modalities = self.names = tuple(modalities)
@@ -72,6 +74,7 @@ class Wrapped(Dataset):
                 f"The targets are {len(said)}, the samples {len(data)}; they must be as many."
             )
         self.classes, self.targets = _coded(said, classes)
+        self.groups = group_codes(groups, len(self.targets))
         self.shapes = {name: self._shape(name) for name in self.modalities}
 
     def _looked_at(self) -> tuple[list[Any], dict[str, Tensor]]:
@@ -147,6 +150,7 @@ class Wrapped(Dataset):
         made.__dict__.update(self.__dict__)
         made.modalities, made.rows, made.targets = modalities, self.rows[keep], self.targets[keep]
         made.shapes = {name: self.shapes[name] for name in modalities}
+        made.groups = None if self.groups is None else self.groups[keep]
         made.present = {n: mask[keep] for n, mask in self.present.items() if n in modalities}
         return made
 

@@ -87,11 +87,16 @@ def conditional(
     if not kept:
         return ()
     estimator = _trained(known, list(kept), test.classes, seed)
-    return tuple(_read(estimator, asked, pair, rows, seed) for pair, rows in kept.items())
+    groups = None if test.groups is None else test.groups[_rows(test, seed)]
+    return tuple(_read(estimator, asked, pair, rows, seed, groups) for pair, rows in kept.items())
+
+
+def _rows(answers: Answers, seed: int) -> NDArray[np.int64]:
+    return np.sort(np.random.default_rng(seed).permutation(len(answers))[:ROWS])
 
 
 def _samples(answers: Answers, names: Sequence[str], seed: int) -> Samples:
-    rows = np.sort(np.random.default_rng(seed).permutation(len(answers))[:ROWS])
+    rows = _rows(answers, seed)
     at = torch.from_numpy(rows)
     return Samples(
         {m: answers.features[m][at].double() for m in names},
@@ -189,6 +194,7 @@ def _read(
     pair: tuple[str, str],
     rows: Tensor,
     seed: int,
+    groups: NDArray[np.int64] | None,
 ) -> Conditional:
     some = _at(asked, rows)
     classes = torch.bincount(some.target)
@@ -202,7 +208,8 @@ def _read(
     count = keys.shape[1]
     bound = (scores[..., 0] - scores.logsumexp(-1) + math.log(count)).mean(0)
     values = torch.stack([scores[..., 0].mean(0), bound], 1).numpy()
-    estimate, lower = Bootstrap(len(rows), seed).means(values)
+    of = None if groups is None else groups[rows.numpy()]
+    estimate, lower = Bootstrap(len(rows), seed, groups=of).means(values)
     assert estimate is not None
     assert lower is not None
     return Conditional(*pair, estimate, lower, math.log(count), len(rows))

@@ -58,11 +58,8 @@ def geometry(answers: Answers, *, drawn: bool = False, seed: int = 0) -> Geometr
         return None
     features = {m: z.double().numpy() for m, z in answers.features.items()}
     return Geometry(
-        clouds(features, answers.target, answers.present, seed),
-        tuple(
-            _pair(a, b, features, answers.target, answers.present, seed)
-            for a, b in itertools.combinations(features, 2)
-        ),
+        clouds(features, answers.target, answers.present, seed, answers.groups),
+        tuple(_pair(a, b, features, answers, seed) for a, b in itertools.combinations(features, 2)),
         maps(answers.features, answers.target, answers.present, seed) if drawn else (),
     )
 
@@ -72,14 +69,15 @@ def clouds(
     target: Classes,
     present: Mapping[str, NDArray[np.bool_]],
     seed: int = 0,
+    groups: Classes | None = None,
 ) -> dict[str, Cloud]:
-    """For each modality how its own features lie; of the samples that have it."""
+    """For each modality how its own features lie; of the samples that have it, in intervals over groups if there are any."""
     found = {}
     for m, values in features.items():
         rows = _some(present[m], ROWS, seed)
         z = _directions(values[rows])
         figures = [*kernel_distances(z, z, target[rows]), uniformity(z)]
-        found[m] = Cloud(*_intervals(figures, seed))
+        found[m] = Cloud(*_intervals(figures, seed, _of(groups, rows)))
     return found
 
 
@@ -87,20 +85,24 @@ def _pair(
     a: str,
     b: str,
     features: Mapping[str, Array],
-    target: Classes,
-    present: Mapping[str, NDArray[np.bool_]],
+    answers: Answers,
     seed: int,
 ) -> Pair:
     """Of two modalities; of the samples that have both."""
-    rows = _some(present[a] & present[b], ROWS, seed)
+    rows = _some(answers.present[a] & answers.present[b], ROWS, seed)
+    groups = _of(answers.groups, rows)
     first, second = features[a][rows], features[b][rows]
     alike = cka(first, second)
     if first.shape[1] != second.shape[1]:  # in different spaces nothing is near or far
-        return Pair(a, b, None, None, None, *_intervals([alike], seed))
+        return Pair(a, b, None, None, None, *_intervals([alike], seed, groups))
     x, y = _directions(first), _directions(second)
     apart = ((x - y) ** 2).sum(1)
-    figures = [*kernel_distances(x, y, target[rows]), _mean(apart), alike]
-    return Pair(a, b, *_intervals(figures, seed))
+    figures = [*kernel_distances(x, y, answers.target[rows]), _mean(apart), alike]
+    return Pair(a, b, *_intervals(figures, seed, groups))
+
+
+def _of(groups: Classes | None, rows: Classes) -> Classes | None:
+    return None if groups is None else groups[rows]
 
 
 def kernel_distances(x: Array, y: Array, target: Classes) -> tuple[Figure, Figure]:
@@ -253,8 +255,8 @@ def _undefined(count: int) -> Figure:
     return float("nan"), np.full(count, np.nan)
 
 
-def _intervals(figures: list[Figure], seed: int) -> list[Interval | None]:
-    """The intervals of figures of the same n samples; None where one is not defined with or without a sample."""
+def _intervals(figures: list[Figure], seed: int, groups: Classes | None) -> list[Interval | None]:
+    """The intervals of figures of the same n samples, or of the groups that these are of; None where one is not defined with or without a sample."""
     known = [i for i, (whole, without) in enumerate(figures)
              if len(without) and np.isfinite([whole, *without]).all()]  # fmt: skip
     found: list[Interval | None] = [None] * len(figures)
@@ -262,6 +264,7 @@ def _intervals(figures: list[Figure], seed: int) -> list[Interval | None]:
         n = len(figures[0][1])
         influence = [(n - 1) * (without.mean() - without) for _, without in figures]
         values = [figures[i][0] + influence[i] for i in known]
-        for i, interval in zip(known, Bootstrap(n, seed).means(np.stack(values, 1)), strict=True):
+        bootstrap = Bootstrap(n, seed, groups=groups)
+        for i, interval in zip(known, bootstrap.means(np.stack(values, 1)), strict=True):
             found[i] = interval
     return found

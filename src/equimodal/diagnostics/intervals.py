@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..training.groups import effective_samples
+
 __all__ = [
     "LEVEL",
     "Interval",
@@ -94,10 +96,7 @@ def rate(
 ) -> Interval | None:
     """An accuracy, the mean of answers that are 1 where right and 0 where wrong, with Wilson's interval.
 
-    An answer in between is right by chance (of classes that tie) or in expectation. Such answers vary less, and those of one group
-    may vary together, so that they stand for as many samples as would leave the mean as uncertain, as with the effective samples of a survey: Korn and Graubard,
-    "Confidence intervals for proportions with small expected number of positive counts estimated from survey data", Survey
-    Methodology 1998.
+    Of as many samples as the answers are worth, see `effective_samples`.
 
     Args:
         right: [N] in [0, 1]; of no sample there is no accuracy.
@@ -107,19 +106,9 @@ def rate(
     if not len(right):
         return None
     value = float(right.mean())
-    if groups is None:
-        apart, variance = len(right), float(right.var()) / len(right)
-    else:
-        _, codes = np.unique(groups, return_inverse=True)
-        sums = np.bincount(codes, right - value)
-        apart = len(sums)
-        together = float(sums @ sums) * apart / max(apart - 1, 1) / len(right) ** 2
-        variance = max(
-            together, float(right.var()) / len(right)
-        )  # no group is worth more than its samples
     if are_alike(right):
-        return alike(value, apart, 0.0, 1.0, level)
-    return wilson(value, value * (1 - value) / variance, level)
+        return alike(value, len(right if groups is None else np.unique(groups)), 0.0, 1.0, level)
+    return wilson(value, effective_samples(right, groups), level)
 
 
 def balanced(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, JustifyMethod
@@ -23,12 +23,17 @@ from rich.text import Text
 
 from ..errors import counted
 
+if TYPE_CHECKING:  # most of what prints tables needs no numbers
+    import numpy as np
+    from numpy.typing import NDArray
+
 __all__ = [
     "Bar",
     "CountBar",
     "DownloadBar",
     "answered",
     "figure",
+    "of_groups",
     "percent",
     "print_table",
     "print_text",
@@ -90,16 +95,22 @@ UNEQUAL = 1.5
 
 def results(found: Mapping[str, Any]) -> None:
     """Print the final figures of a run, as they stand in its `results.json`."""
+    from ..training.groups import worth
+
     test = found["test"]
-    rows = [_accuracy("fused", test["fused"]["accuracy"], test["samples"])]
+    rows = [_accuracy("fused", test["fused"]["accuracy"], worth(test["fused"], test["samples"]))]
     fusion = found.get("fusion")
     if fusion and fusion["kept"]:
-        rows += [_accuracy("fused, fitted", test["fitted"]["accuracy"], test["samples"])]
+        rows += [
+            _accuracy(
+                "fused, fitted", test["fitted"]["accuracy"], worth(test["fitted"], test["samples"])
+            )
+        ]
     rows += [
-        _accuracy(f"{name}, decoupled", of["decoupled"], of["samples"], of.get("probe"))
+        _accuracy(f"{name}, decoupled", of["decoupled"], worth(of, of["samples"]), of.get("probe"))
         for name, of in test["modalities"].items()
     ]
-    what = f"test accuracy, {test['samples']:,} samples"
+    what = f"test accuracy, {counted(test['samples'], 'sample')}{of_groups(test.get('groups'))}"
     print_table((what, "%", "95% interval", "linear probe, %"), rows)
     counts = [sum(row) for row in test["confusion"]]
     if max(counts) >= UNEQUAL * sum(counts) / len(counts):
@@ -118,28 +129,34 @@ def results(found: Mapping[str, Any]) -> None:
         print_text(f"weights of the fitted fusion: {weights}")
 
 
-def answered(right: Sequence[bool], samples: int) -> None:
+def answered(right: NDArray[np.bool_], groups: NDArray[np.int64] | None, samples: int) -> None:
     """Print the accuracy of predictions over the samples whose class is known; nothing where there is none.
 
     Args:
         right: of each of those.
+        groups: that they are of, if several are of one.
         samples: of which there are so many in all.
     """
-    from ..diagnostics.intervals import wilson
+    from ..diagnostics.intervals import rate
 
-    if not len(right):
+    found = rate(right.astype(float), groups)
+    if found is None:
         return
-    value = sum(right) / len(right)
-    found = wilson(value, len(right))
     of = counted(samples, "sample")
     of = of if len(right) == samples else f"the {len(right):,} of {of} that have a label"
+    of += of_groups(None if groups is None else len(set(groups.tolist())))
     print_text(
-        f"accuracy {percent(value)}% (95% interval {percent(found.low)} to {percent(found.high)}), {of}"
+        f"accuracy {percent(found.value)}% (95% interval {percent(found.low)} to {percent(found.high)}), {of}"
     )
 
 
+def of_groups(groups: int | None) -> str:
+    """``" of 30 groups"`` after a number of samples, if there are groups."""
+    return "" if groups is None else f" of {counted(groups, 'group')}"
+
+
 def _accuracy(
-    name: str, accuracy: float | None, samples: int, probe: float | None = None
+    name: str, accuracy: float | None, samples: float, probe: float | None = None
 ) -> tuple[str, str, str, str]:
     """A row: of no sample there is no accuracy, and what was not probed has a dash."""
     from ..diagnostics.intervals import wilson  # here: most of what prints tables needs no PyTorch

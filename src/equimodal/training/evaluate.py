@@ -17,6 +17,7 @@ from ..data.dataset import Dataset
 from ..data.loader import Loader
 from ..errors import DataError
 from ..models import Multimodal
+from .groups import effective_samples
 from .place import place
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "evaluate",
     "extract",
     "probe",
+    "probed",
 ]
 
 PROBE_ROWS = 10_000
@@ -76,6 +78,7 @@ class Score:
         cross_entropy: the task's loss, in nats.
         calibration_error: see `calibration_error`.
         samples: that it was measured on.
+        effective_samples: how many independent ones its accuracy is worth, see `groups.effective_samples`.
     """
 
     accuracy: float
@@ -83,6 +86,7 @@ class Score:
     cross_entropy: float
     calibration_error: float
     samples: int
+    effective_samples: float
 
     def figures(self) -> dict[str, float | None]:
         """As in `results.json`; what could not be measured is None."""
@@ -91,6 +95,7 @@ class Score:
             "balanced_accuracy": _known(self.balanced_accuracy),
             "cross_entropy": _known(self.cross_entropy),
             "calibration_error": _known(self.calibration_error),
+            "effective_samples": self.effective_samples,
         }
 
 
@@ -102,11 +107,13 @@ class Evaluation:
         fused: of the fused logits, on all samples.
         decoupled: for each modality of its unimodal logits, on the samples that have it.
         confusion: [C, C] counts, true class by row, predicted class by column.
+        groups: how many groups its samples are of; None where each stands by itself.
     """
 
     fused: Score
     decoupled: Mapping[str, Score]
     confusion: Tensor
+    groups: int | None = None
 
     def figures(self) -> dict[str, Any]:
         """As in `results.json`; what could not be measured is None."""
@@ -119,6 +126,7 @@ class Evaluation:
             "fused": self.fused.figures(),
             "modalities": modalities,
             "samples": self.fused.samples,
+            "groups": self.groups,
             "confusion": self.confusion.tolist(),
         }
 
@@ -141,7 +149,8 @@ def evaluate(
         DataError: there is no sample, or one has no target.
     """
     learner = _learner(model)
-    return score(collect(learner, batches(data, batch_size)), learner.task)
+    groups = data.groups if isinstance(data, Dataset) else None
+    return score(collect(learner, batches(data, batch_size)), learner.task, groups)
 
 
 def _learner(model: Balanced | Multimodal) -> Balanced:
@@ -213,23 +222,30 @@ def ask(learner: Balanced, data: Iterable[Batch]) -> Answers:
     )
 
 
-def score(predictions: Predictions, task: Task) -> Evaluation:
-    """The figures of predictions."""
-    classes = predictions.fused.shape[1]
-    pairs = predictions.target * classes + predictions.fused.argmax(1)
+def score(predictions: Predictions, task: Task, groups: Tensor | None = None) -> Evaluation:
+    """The figures of predictions.
+
+    Args:
+        predictions: of N samples of a data set.
+        task: what is learned.
+        groups: of all samples of the data set, if several are of one.
+    """
+    classes, target = predictions.fused.shape[1], predictions.target
+    pairs = target * classes + predictions.fused.argmax(1)
+    of = None if groups is None else groups[predictions.index]
     return Evaluation(
-        _score(predictions.fused, predictions.target, task),
+        _score(predictions.fused, target, of, task),
         {
-            m: _score(
-                logits[predictions.present[m]], predictions.target[predictions.present[m]], task
-            )
+            m: _score(logits[there], target[there], None if of is None else of[there], task)
             for m, logits in predictions.unimodal.items()
+            for there in [predictions.present[m]]
         },
         torch.bincount(pairs, minlength=classes**2).reshape(classes, classes),
+        None if of is None else len(of.unique()),
     )
 
 
-def _score(logits: Tensor, target: Tensor, task: Task) -> Score:
+def _score(logits: Tensor, target: Tensor, groups: Tensor | None, task: Task) -> Score:
     logits = logits.double()
     right = task.correct(logits, target).double()
     return Score(
@@ -238,6 +254,7 @@ def _score(logits: Tensor, target: Tensor, task: Task) -> Score:
         float(task.loss(logits, target).mean()),
         calibration_error(logits.softmax(1), target),
         len(target),
+        effective_samples(right.numpy(), None if groups is None else groups.numpy()),
     )
 
 
@@ -313,22 +330,36 @@ def probe(
     Logistic regression with C = 1 on standardised evaluation-mode training features, at most `rows` of them, drawn at
     random; only samples that have the modality. NaN where train or test has none.
     """
+    found = probed(model, train, test, batch_size=batch_size, rows=rows, seed=seed)
+    return {m: float(right.mean()) if len(right) else float("nan") for m, right in found.items()}
+
+
+def probed(
+    model: Balanced | Multimodal,
+    train: Dataset | Iterable[Batch],
+    test: Dataset | Iterable[Batch],
+    *,
+    batch_size: int = 256,
+    rows: int = PROBE_ROWS,
+    seed: int = 0,
+) -> dict[str, NDArray[np.bool_]]:
+    """For each modality whether the classifier of `probe` is right of each test sample that has it; of none without train."""
     learner = _learner(model)
     known = extract(learner, batches(train, batch_size))
     asked = extract(learner, batches(test, batch_size))
-    return {m: _probe(known[m], asked[m], rows, seed) for m in known}
+    return {m: _probed(known[m], asked[m], rows, seed) for m in known}
 
 
-def _probe(known: Features, asked: Features, rows: int, seed: int) -> float:
+def _probed(known: Features, asked: Features, rows: int, seed: int) -> NDArray[np.bool_]:
     if not len(known.target) or not len(asked.target):
-        return float("nan")
+        return np.zeros(0, dtype=np.bool_)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(known.target))[:rows])
     features, target = known.values.double().numpy()[chosen], known.target.numpy()[chosen]
-    truth = asked.target.numpy()
-    if len(np.unique(target)) == 1:
-        return float((truth == target[0]).mean())
-    said = classified(features, target, asked.values.double().numpy())
-    return float((said == truth).mean())
+    said = np.full(len(asked.target), target[0])
+    if len(np.unique(target)) > 1:
+        said = classified(features, target, asked.values.double().numpy())
+    right: NDArray[np.bool_] = said == asked.target.numpy()
+    return right
 
 
 def classified(

@@ -1,6 +1,6 @@
 """`predictions.parquet`: probabilities of every sample, fused and per modality.
 
-Columns: ``index`` (position in the split), ``name`` where the data name their samples, ``target`` (null where it is not known) and
+Columns: ``index`` (position in the split), ``name`` where the data name their samples, ``group`` (a number) where several may be of one, ``target`` (null where it is not known) and
 ``prediction`` (names of classes), ``split`` (null in a table that is predicted whole),
 ``p_fused_<class>``, ``p_fitted_<class>`` where fitted fusion is used (which then makes the prediction), and for each modality ``present_<modality>`` and ``p_<modality>_<class>``, which are null where the
 sample lacks the modality.
@@ -42,7 +42,7 @@ def table(
         split: its name; None of a table that is predicted whole.
         weights: of fitted fusion, where it is used.
     """
-    classes = data.classes
+    classes, groups = data.classes, data.groups
     labels = np.asarray(classes)
     names = [data.name(i) for i in predictions.index.tolist()]
     logits = {"fused": predictions.fused}
@@ -53,6 +53,7 @@ def table(
     columns: dict[str, Any] = {
         "index": predictions.index.numpy(),
         **({"name": names} if any(names) else {}),
+        **({} if groups is None else {"group": groups[predictions.index].numpy()}),
         "target": pa.array(labels[ids], pa.string(), mask=ids == UNKNOWN),
         "split": pa.array([split], pa.string()).take(pa.array(np.zeros(len(ids), dtype=int))),
         "prediction": labels[best.argmax(1).numpy()],
@@ -88,12 +89,15 @@ def write_predictions(
     write_atomic(path, content.getvalue())
 
 
-def answered(path: Path) -> NDArray[np.bool_]:
-    """Whether the predictions of a file are right, of those of its samples whose class is known."""
-    found = pq.read_table(path, columns=["target", "prediction"])
+def answered(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.int64] | None]:
+    """Whether the predictions of a file are right, of those of its samples whose class is known; and the groups of these, if any."""
+    columns = ["target", "prediction"]
+    if grouped := "group" in pq.read_schema(path).names:
+        columns += ["group"]
+    found = pq.read_table(path, columns=columns)
     found = found.filter(pc.is_valid(found["target"]))
     same: NDArray[np.bool_] = pc.equal(found["target"], found["prediction"]).to_numpy()
-    return same
+    return same, found["group"].to_numpy() if grouped else None
 
 
 def right(path: Path, of: str = "fused") -> NDArray[np.bool_]:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from .. import __version__
 from ..core import Balanced, Batch, Output
@@ -18,9 +20,10 @@ from ..data.splits import Splits
 from ..errors import CheckpointError
 from ..models import Multimodal
 from . import checkpoint
-from .evaluate import Evaluation, Predictions, batches, collect, probe, score
+from .evaluate import Evaluation, Predictions, batches, collect, probed, score
 from .folder import RunFolder
 from .fused_weights import fit_weights, fuse, is_sum
+from .groups import effective_samples
 from .settings import Settings
 from .statistics import Figures
 
@@ -105,18 +108,29 @@ def figures(
         settings: of the run.
     """
     size = settings.batch_size
-    test = score(said, learner.task).figures()
+    groups = data.test.groups
+    test = score(said, learner.task, groups).figures()
     if settings.probe:
-        for name, accuracy in probe(learner, data.train, data.test, batch_size=size).items():
-            test["modalities"][name]["probe"] = finite(accuracy)
+        for name, right in probed(learner, data.train, data.test, batch_size=size).items():
+            of = None if groups is None else groups[said.index[said.present[name]]].numpy()
+            test["modalities"][name] |= _of_probe(right, of)
     asked = collect(learner, batches(data.val, size)) if len(data.val) else None
     fusion = _fitted_fusion(learner, asked, settings.fit_fusion)
     test["fitted"] = None
     if fusion is not None:
         fitted = replace(said, fused=fuse(said.unimodal, fusion["weights"], said.present))
-        test["fitted"] = score(fitted, learner.task).figures()["fused"]
-    val = None if asked is None else score(asked, learner.task).figures()
+        test["fitted"] = score(fitted, learner.task, groups).figures()["fused"]
+    val = None if asked is None else score(asked, learner.task, data.val.groups).figures()
     return {"test": test, "val": val, "fusion": fusion}
+
+
+def _of_probe(
+    right: NDArray[np.bool_], groups: NDArray[np.int64] | None
+) -> dict[str, float | None]:
+    if not len(right):  # nothing to learn from, or nobody to ask
+        return {"probe": None, "probe_effective_samples": None}
+    worth = effective_samples(right, groups)
+    return {"probe": float(right.mean()), "probe_effective_samples": worth}
 
 
 def _fitted_fusion(

@@ -218,6 +218,7 @@ def splits(
             listing.names,
             cache=None if where is None else where / name,
             seed=use.seed,
+            groups=listing.groups or None,
         )
 
     every = filed(listing, {m: readers[m] for m in listing.items if m not in learn})

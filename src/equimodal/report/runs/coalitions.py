@@ -111,5 +111,5 @@ def shapley(said: Said, value: Callable[[Said, Coalition], Floats]) -> dict[str,
             weight = 1 / (len(names) * math.comb(len(others), len(group)))
             more = tuple(n for n in names if n in group or n == name)
             total += weight * (worth[more] - worth[group])
-        found[name] = mean(total)
+        found[name] = mean(total, said.groups)
     return found

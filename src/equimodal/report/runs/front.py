@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ...training.groups import worth
 from ..figures import Series, points
 from ..page import Cell, Column, Points, Prose, Section, Table
+from ..text import of_groups
 from .intervals import Interval, difference, wilson
 from .record import Record, named
 from .seeds import over_seeds
@@ -79,9 +81,10 @@ def front(runs: Sequence[Record]) -> Section:
 def _lead(runs: Sequence[Record]) -> str:
     if len(runs) == 1:
         [run] = runs
-        found = wilson(run.results["test"]["fused"]["accuracy"], run.samples)
+        fused = run.results["test"]["fused"]
+        found = wilson(fused["accuracy"], worth(fused, run.samples))
         return (
-            f"{run.method} classifies {found.value:.1%} of {run.samples:,} test samples correctly; "
+            f"{run.method} classifies {found.value:.1%} of {run.samples:,} test samples{of_groups(run.groups)} correctly; "
             f"with 95% confidence the accuracy lies between {found.low:.1%} and {found.high:.1%}."
         )
     first = reference(runs)
@@ -122,7 +125,7 @@ def _apart(run: Record, first: Record) -> Interval | None:
     here, there = run.said, first.said
     if here is None or there is None or not _same_samples(run, first):
         return None
-    return difference(here.right(), there.right())
+    return difference(here.right(), there.right(), here.groups)
 
 
 def _same_samples(run: Record, first: Record) -> bool:
@@ -184,10 +187,16 @@ def _finding(run: Record, name: str, ceiling: Record | None) -> tuple[str, str]:
             UNKNOWN,
             f"decoupled {decoupled}, linear probe {_percent(probe)}",
         )
-    best = ceiling.of(name).get("probe")
+    ceilings = ceiling.of(name)
+    best = ceilings.get("probe")
     if probe is None or best is None:
         return UNPROBED, decoupled
-    apart = _gap(best, probe, int(of["samples"]), ceiling.samples)
+    apart = _gap(
+        best,
+        probe,
+        worth(of, int(of["samples"]), "probe_"),
+        worth(ceilings, ceiling.samples, "probe_"),
+    )
     evidence = f"linear probe {_percent(probe)}, of its encoder trained alone {_percent(best)}, difference {apart.text()} points"
     if not apart.differs:
         return LEVEL, evidence
@@ -196,7 +205,7 @@ def _finding(run: Record, name: str, ceiling: Record | None) -> tuple[str, str]:
     return BETTER, evidence
 
 
-def _gap(best: float, probe: float, samples: int, others: int) -> Interval:
+def _gap(best: float, probe: float, samples: float, others: float) -> Interval:
     """The difference of two fractions, taken as independent, which is wider than it is if they are of the same samples."""
     one, two = wilson(best, others), wilson(probe, samples)
     value = best - probe
@@ -224,8 +233,8 @@ def _glance(runs: Sequence[Record], ceilings: Mapping[tuple[str, str], Record]) 
         ceiling, of = ceilings.get((run.settings.data, name)), run.of(name)
         best = ceiling.of(name) if ceiling else {"samples": 0}
         for model, figures in (("trained alone", best), ("in this model", of)):
-            for what, figure in (("probe", "probe"), ("logits", "decoupled")):
-                interval = _interval(figures.get(figure), figures["samples"])
+            for what, figure, its in (("probe", "probe", "probe_"), ("logits", "decoupled", "")):
+                interval = _interval(figures.get(figure), worth(figures, figures["samples"], its))
                 found[f"{what}, {model}"].append(interval)
     return points(
         "The imbalance at a glance",
@@ -252,7 +261,7 @@ def _glance(runs: Sequence[Record], ceilings: Mapping[tuple[str, str], Record]) 
     )
 
 
-def _interval(accuracy: float | None, samples: int) -> Interval | None:
+def _interval(accuracy: float | None, samples: float) -> Interval | None:
     return None if accuracy is None or not samples else wilson(accuracy, samples)
 
 

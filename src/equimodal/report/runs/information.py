@@ -90,4 +90,5 @@ def bound(said: Said, name: str) -> Interval | None:
     given = values[rows, said.target[rows]]
     tiny = np.finfo(np.float64).tiny
     # Per sample the log of the ratio: its mean is the bound, and its spread is that of both terms.
-    return mean(np.log(np.maximum(given, tiny)) - np.log(share[said.target[rows]]))
+    gained = np.log(np.maximum(given, tiny)) - np.log(share[said.target[rows]])
+    return mean(gained, None if said.groups is None else said.groups[rows])

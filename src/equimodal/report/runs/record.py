@@ -36,6 +36,7 @@ class Said:
         fused: [N, C] probabilities, without fitted fusion weights, as methods are compared.
         modalities: for each [N, C] probabilities, NaN where the sample lacks the modality.
         names: [N] what the data call the samples; empty where these have no names.
+        groups: [N] what the samples are of, such as the patient; None where each stands by itself.
     """
 
     index: NDArray[np.int64]
@@ -43,6 +44,7 @@ class Said:
     fused: NDArray[np.float64]
     modalities: Mapping[str, NDArray[np.float64]]
     names: Sequence[str] = ()
+    groups: NDArray[np.int64] | None = None
 
     def right(self, name: str = FUSED) -> NDArray[np.bool_]:
         """[N]: whether the fused prediction, or that of a modality, is right; a missing modality is not."""
@@ -100,6 +102,12 @@ class Record:
     @property
     def samples(self) -> int:
         return int(self.results["test"]["samples"])
+
+    @property
+    def groups(self) -> int | None:
+        """How many groups the test samples are of, if several may be of one."""
+        found: int | None = self.results["test"].get("groups")
+        return found
 
     def of(self, modality: str) -> Mapping[str, Any]:
         """The test figures of a modality."""
@@ -228,6 +236,7 @@ def _said(path: Path, results: Mapping[str, Any]) -> Said:
             probabilities(FUSED),
             {name: probabilities(name) for name in results["test"]["modalities"]},
             table["name"].to_pylist() if "name" in table.column_names else (),
+            table["group"].to_numpy() if "group" in table.column_names else None,
         )
     except (KeyError, OSError, pa.ArrowException) as error:
         raise ConfigError(f"{path} is not the predictions of this run: {error}.") from None

@@ -119,7 +119,7 @@ def _subsets(runs: Sequence[Record]) -> Any:
 def _accuracy(run: Record, group: Coalition) -> Interval | None:
     if run.said is None or not set(group) <= set(run.modalities):
         return None
-    return rate(accuracy(run.said, group))
+    return rate(accuracy(run.said, group), run.said.groups)
 
 
 _SHAPLEY = (
