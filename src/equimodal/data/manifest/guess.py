@@ -50,7 +50,7 @@ ID_SAID = "id: every value is another"
 VECTOR_SAID = 'values of each; if they are steps in time, say kind = "sequence" instead'
 FLIP_SAID = "mirrored in half of the looks of training; false if left and right differ"
 
-# A .txt is a text and a .npy a sequence; both suffixes are used for point clouds too, which the user then says.
+# A .txt is a text, a .npy or .h5 a sequence; these suffixes are used for point clouds too, which the user then says.
 KIND_OF = {
     **dict.fromkeys(CLOUD_SUFFIXES, "points"),
     **dict.fromkeys(NUMBER_SUFFIXES, "sequence"),
@@ -76,7 +76,12 @@ def _width(files: Sequence[Path]) -> int:
     """How many values the vectors have that some ``.npy`` files hold; 0 where they are none, or of different lengths."""
     lengths = set()
     for path in files:
-        if path.suffix.lower() not in (".npy", ".npz"):  # a text is rather one channel, or one step
+        if path.suffix.lower() not in (
+            ".npy",
+            ".npz",
+            ".h5",
+            ".hdf5",
+        ):  # a text is rather one channel, or one step
             return 0
         try:
             *rest, last = read_numbers(path, "a vector").shape

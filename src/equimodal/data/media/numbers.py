@@ -1,4 +1,4 @@
-"""Arrays of numbers in files (csv, tsv, txt, npy, npz, mat), nothing of them unpickled."""
+"""Arrays of numbers in files (csv, tsv, txt, npy, npz, mat, h5), nothing of them unpickled."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, counted
 from . import npz
-from .reader import require
+from .reader import needs, require
 
 __all__ = ["NUMBER_SUFFIXES", "read_numbers"]
 
-NUMBER_SUFFIXES = (".csv", ".tsv", ".txt", ".npy", ".npz", ".mat")
+NUMBER_SUFFIXES = (".csv", ".tsv", ".txt", ".npy", ".npz", ".mat", ".h5", ".hdf5")
+TOLD = 8
+"""Names of arrays that a message tells of a file that has more."""
 
 
 def read_numbers(path: Path, what: str, variable: str = "") -> NDArray[np.float64]:
@@ -24,10 +26,11 @@ def read_numbers(path: Path, what: str, variable: str = "") -> NDArray[np.float6
     Args:
         path: of the file; with another suffix than those known it is read as text.
         what: is made of it, such as "a sequence", for messages.
-        variable: of a ``.mat`` or ``.npz`` file that holds several arrays.
+        variable: of a ``.mat``, ``.npz`` or HDF5 file that holds several arrays; with its groups, as in ``rgb/features``.
 
     Raises:
         DataError: it is missing, empty or damaged, is no table of numbers, or holds no such array.
+        ConfigError: HDF5 needs h5py, the extra ``media``.
     """
     require(path)
     match path.suffix.lower():
@@ -36,7 +39,9 @@ def read_numbers(path: Path, what: str, variable: str = "") -> NDArray[np.float6
         case ".npz":
             return _chosen(path, npz.read(path), variable)
         case ".mat":
-            return _chosen(path, _mat(path), variable)
+            return _mat(path, variable)
+        case ".h5" | ".hdf5":
+            return _h5(path, variable)
     return _text(path, what)
 
 
@@ -47,21 +52,44 @@ def _npy(path: Path) -> NDArray[np.float64]:
         raise DataError(f"{path} is damaged, or no array of numbers ({error}).") from None
 
 
-def _mat(path: Path) -> Mapping[str, Any]:
+def _mat(path: Path, variable: str) -> NDArray[np.float64]:
     from scipy.io import loadmat
 
     try:
         held = loadmat(path)
+    except NotImplementedError:  # since version 7.3 it is HDF5, with the axes in MATLAB's order
+        return _h5(path, variable).T
     except Exception as error:  # scipy raises nearly anything on damaged bytes
         raise DataError(f"{path} is damaged or not a MATLAB file ({error}).") from None
-    return {name: values for name, values in held.items() if not name.startswith("__")}
+    arrays = {name: values for name, values in held.items() if not name.startswith("__")}
+    return _chosen(path, arrays, variable)
+
+
+def _h5(path: Path, variable: str) -> NDArray[np.float64]:
+    h5py = needs("h5py", "Reading HDF5")
+    held = {}
+
+    def keep(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and not name.startswith("#"):  # what MATLAB refers to
+            held[name] = item
+
+    try:
+        with h5py.File(path, "r") as file:
+            if variable in file:  # there may be thousands of others
+                keep(variable, file[variable])
+            if not held:
+                file.visititems(keep)
+            return _chosen(path, held, variable)
+    except OSError as error:
+        raise DataError(f"{path} is cut off, damaged or not HDF5 ({error}).") from None
 
 
 def _chosen(path: Path, held: Mapping[str, Any], variable: str) -> NDArray[np.float64]:
     name = variable or (next(iter(held)) if len(held) == 1 else "")
     if name not in held:
+        names = [*list(held)[:TOLD], *(["..."] if len(held) > TOLD else [])]
         raise DataError(
-            f"{path} has the arrays {', '.join(held) or 'none'}; name one by the option variable."
+            f"{path} has the arrays {', '.join(names) or 'none'}; name one by the option variable."
         )
     try:
         return np.asarray(held[name], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Sequences of measurements in files: a row per step, a column per channel (csv, tsv, txt, npy, npz, mat)."""
+"""Sequences of measurements in files: a row per step, a column per channel (csv, tsv, txt, npy, npz, mat, h5)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Sequence(Reader):
         channels: how many each step has.
         steps: all are resampled linearly to so many; 0: as they are, of different lengths.
         limit: longest sequence, cut at the end; 0: no limit.
-        variable: of a ``.mat`` or ``.npz`` file that holds several arrays.
+        variable: of a ``.mat``, ``.npz`` or HDF5 file that holds several arrays.
         mean, deviation: of each channel, as `fitted` finds them; empty: values as they are.
 
     Raises:

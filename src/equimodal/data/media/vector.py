@@ -27,7 +27,7 @@ class Vector(Reader):
 
     Args:
         width: how many values each has; 0: as many as those of train.
-        variable: of a ``.mat`` or ``.npz`` file that holds several arrays.
+        variable: of a ``.mat``, ``.npz`` or HDF5 file that holds several arrays.
         mean, deviation: of each value, as `fitted` finds them; empty: values as they are.
 
     Raises:
