@@ -11,7 +11,7 @@ import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -27,6 +27,7 @@ from equimodal.benchmark.page import Contest, of_bench
 from equimodal.benchmark.paper_figures import _order
 from equimodal.benchmark.plan import Plan, cells_of, refusals
 from equimodal.benchmark.run import bench
+from equimodal.benchmark.space import options
 from equimodal.benchmark.store import Record, Store
 from equimodal.benchmark.summary import Line, Summary
 from equimodal.benchmark.train_cell import Shelf
@@ -275,6 +276,97 @@ def test_a_failed_trial_that_is_tried_again_counts(tmp_path: Path) -> None:
     again = bench(made, tmp_path / "b", executor=Here(), choice=Choice(retry_failed=True))
     whole = bench(made, tmp_path / "c", executor=Here())
     assert ledger(again) == ledger(whole)
+
+
+class Judged(Here):
+    """The trials have figures such that each criterion prefers another one."""
+
+    FIGURES: ClassVar[dict[str, tuple[float | None, ...]]] = {
+        "accuracy": (0.9, 0.7, 0.8, 0.8),
+        "balanced_accuracy": (0.3, 0.6, 0.5, 0.6),  # the first on a tie
+        "cross_entropy": (1.1, None, 0.4, 0.7),  # one that is not finite
+    }
+
+    def run(self, store: Store, cells: Sequence[Cell]) -> Iterator[Event]:
+        for event in super().run(store, cells):
+            if event.cell.kind == "trial" and event.record is not None:
+                number, fused = (
+                    int(event.cell.row.split()[-1]),
+                    event.record.results["val"]["fused"],
+                )  # type: ignore[index]
+                fused.update({name: values[number] for name, values in self.FIGURES.items()})
+            yield event
+
+
+def judged(out: Path, by: str | None) -> Store:
+    """Four trials of one method, chosen by a criterion."""
+    settings = {"epochs": 1, "probe": False, "schedule": "none", "select_by": by}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    made = grid(methods=["uniform()"], seeds="0", alone=False, tune=4, settings=settings)
+    return bench(made, out, executor=Judged())
+
+
+@pytest.mark.parametrize(
+    ("by", "best", "shown"),
+    [
+        (None, 0, ("validation accuracy", "90.0%")),
+        ("accuracy", 0, ("validation accuracy", "90.0%")),
+        ("balanced_accuracy", 1, ("validation balanced accuracy", "60.0%")),
+        ("cross_entropy", 2, ("validation cross-entropy", "0.400")),
+    ],
+)
+def test_trials_are_chosen_by_what_epochs_are(
+    by: str | None, best: int, shown: tuple[str, str], tmp_path: Path
+) -> None:
+    pytest.importorskip("optuna", reason="the extra 'bench' is not installed")
+    from equimodal.benchmark.tuning import ledger
+
+    store = judged(tmp_path / "b", by)
+    (found,) = ledger(store)
+    assert tuple(value for _, value in found.trials) == Judged.FIGURES[by or "accuracy"]
+    assert found.best == found.trials[best][0]
+    assert found.taken == found.trials[best][1]
+    (tuned,) = [x for x in Summary.read(store).lines if x.kind == "tuned"]
+    taken = options(tuned.cells[0].settings["method"])["uniform.weight"]
+    assert found.best == f"uniform.weight={taken:.3g}"
+    text = markdown.render(of_bench(Summary.read(store)))
+    assert f"chosen by {shown[0]}" in text and f"| {shown[0]} |" in text and shown[1] in text
+
+
+def as_before_select_by_was_heeded(store: Store) -> None:
+    """Studies had no ending, and the accuracies of their trials."""
+    import optuna
+
+    storage = f"sqlite:///{store.tuning_file}"
+    (name,) = optuna.get_all_study_names(storage)
+    study = optuna.load_study(study_name=name, storage=storage)
+    older = optuna.create_study(
+        study_name=name.rpartition(" | ")[0], storage=storage, direction="maximize"
+    )
+    older.set_user_attr("row", study.user_attrs["row"])
+    for trial, value in zip(study.get_trials(), Judged.FIGURES["accuracy"], strict=True):
+        older.add_trial(
+            optuna.trial.create_trial(
+                params=trial.params, distributions=trial.distributions, value=value
+            )
+        )
+    optuna.delete_study(study_name=name, storage=storage)
+
+
+def test_what_was_tuned_by_accuracy_before_is_chosen_again(tmp_path: Path) -> None:
+    """An older store neither mixes criteria nor trains a trial twice."""
+    pytest.importorskip("optuna", reason="the extra 'bench' is not installed")
+    from equimodal.benchmark.tuning import ledger
+
+    store = judged(tmp_path / "b", "cross_entropy")
+    (now,) = ledger(store)
+    as_before_select_by_was_heeded(store)
+    (before,) = ledger(store)
+    assert (before.select_by, before.taken) == ("accuracy", 0.9)
+    assert "validation accuracy" in markdown.render(of_bench(Summary.read(store)))
+    lines = store.results_file.read_text()
+    assert ledger(judged(tmp_path / "b", "cross_entropy")) == [now]
+    assert store.results_file.read_text() == lines
 
 
 def test_without_fixed_rows_the_reference_stays(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from .curves import Read, band, evaluated_on, histories, leading, over_epochs, p
 from .paper_figures import drawn
 from .statistics import Floats, Ranks
 from .summary import Line, Summary
-from .tuning import ledger
+from .tuning import Ledger, ledger
 
 __all__ = ["Contest", "of_bench"]
 
@@ -315,32 +315,39 @@ def _wilcoxon(summary: Summary, contest: Contest) -> Table:
     return Table(columns, rows, caption)
 
 
+CRITERIA = {
+    "accuracy": ("accuracy", "{:.1%}"),
+    "balanced_accuracy": ("balanced accuracy", "{:.1%}"),
+    "cross_entropy": ("cross-entropy", "{:.3f}"),
+}
+"""The name and format of what `select_by` chooses by."""
+
+
 def _tuned(summary: Summary) -> list[Section]:
     found = ledger(summary.store)
     if not found:
         return []
-    columns = [
-        Column("data"),
-        Column("method"),
-        Column("trials"),
-        Column("failed"),
-        Column("taken"),
-    ]
-    columns += [Column("validation", "{:.1%}"), Column("its own options", "{:.1%}")]
-    rows: list[list[Raw | Cell]] = []
-    for one in found:
-        known = [value for _, value in one.trials if value is not None]
-        first = one.trials[0][1] if one.trials else None
-        place = " on ".join(p for p in (one.data, one.model) if p)
-        failed = len(one.trials) - len(known)
-        rows.append(
-            [place, one.row, len(one.trials), failed, one.best, max(known, default=None), first]
-        )
     text = (
         "Every method had the same number of trials with one seed each, chosen on validation; the first trial is the "
         "method with its own options. Methods that are not listed declare nothing to tune."
     )
-    return [Section("Tuning", [Table(columns, rows, "The budget and what it found")], text)]
+    criteria = dict.fromkeys(one.select_by for one in found)
+    parts = [_budget([x for x in found if x.select_by == by], by) for by in criteria]
+    return [Section("Tuning", parts, text)]
+
+
+def _budget(found: Sequence[Ledger], by: str) -> Table:
+    """Of what was tuned by one criterion, so that no column holds two figures."""
+    name, form = CRITERIA[by]
+    columns = [Column(c) for c in ("data", "method", "trials", "failed", "taken")]
+    columns += [Column(f"validation {name}", form), Column("its own options", form)]
+    rows: list[list[Raw | Cell]] = []
+    for one in found:
+        values = [value for _, value in one.trials]
+        place = " on ".join(p for p in (one.data, one.model) if p)
+        failed = values.count(None)
+        rows.append([place, one.row, len(values), failed, one.best, one.taken, values[0]])
+    return Table(columns, rows, f"The budget and what it found, chosen by validation {name}")
 
 
 def _published(summary: Summary) -> list[Section]:

@@ -2,7 +2,8 @@
 
 A trial is a cell like any other, with a seed of its own that no row of the table has. The first trial is what the
 expression says; the others are drawn by Optuna's TPE sampler. Each draw is a function of the trial's number and of the
-trials before it, so that a tuning that was killed goes on to the same end.
+trials before it, so that a tuning that was killed goes on to the same end. Trials are chosen by what the epochs of
+their runs are: the figure that `select_by` names.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .work import Work
 __all__ = ["Ledger", "ledger", "tune"]
 
 FAILED = "failed"
+CRITERION = "select_by"
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,19 @@ class Ledger:
 
     Attributes:
         row, data, model: of which.
-        trials: the method of each trial, its validation accuracy (None: failed), in order.
-        best: the method that was taken.
+        select_by: the figure of validation that trials are chosen by, as in the settings of a run.
+        trials: the options of each trial, its figure (None: failed), in order.
+        best: the options that were taken.
+        taken: the figure of these, None where all failed.
     """
 
     row: str
     data: str
     model: str
+    select_by: str
     trials: tuple[tuple[str, float | None], ...]
     best: str
+    taken: float | None
 
 
 @dataclass
@@ -63,7 +69,7 @@ class _Study:
         begun = number < len(trials) and trials[number].state is not optuna.trial.TrialState.WAITING
         if begun and trials[number].state.is_finished():
             return _rounded(trials[number].params)
-        seed = int(hashlib.sha256(f"{self.name} {number}".encode()).hexdigest()[:8], 16)
+        seed = int(hashlib.sha256(f"{_drawn_for(self.row)} {number}".encode()).hexdigest()[:8], 16)
         self.study.sampler = optuna.samplers.TPESampler(seed=seed)
         # A trial that was asked for by a bench that was killed keeps its number and what was drawn already.
         trial = (
@@ -76,27 +82,31 @@ class _Study:
         return _rounded(trial.params)
 
     def tell(self, number: int, record: Record | None) -> None:
-        """The validation accuracy of a trial; one that failed, and one that is not there yet."""
+        """What a trial came to on validation; one that failed, and one that is not there yet."""
         trial = self.study.get_trials(deepcopy=False)[number]
         if record is None or trial.state.is_finished():
             return
         if record.results is not None:
-            self.study.tell(number, record.results["val"]["fused"]["accuracy"])
+            value = record.results["val"]["fused"].get(self.row.settings.criterion)
+            if value is None:  # a cross-entropy that is not finite
+                self.refuse(number)
+            else:
+                self.study.tell(number, value)
         else:  # it stays open, because `--retry-failed` may give it a value
             failed = {*self.study.user_attrs.get(FAILED, ()), number}
             self.study.set_user_attr(FAILED, sorted(failed))
 
     def refuse(self, number: int) -> None:
-        """A trial whose values cannot be trained on these data."""
+        """A trial that can never be chosen, such as one whose values cannot be trained on these data."""
         import optuna
 
         if not self.study.get_trials(deepcopy=False)[number].state.is_finished():
             self.study.tell(number, state=optuna.trial.TrialState.FAIL)
 
     def best(self) -> dict[str, Any] | None:
-        """The options of the best trial, the first on a tie; None where all failed."""
-        done = [t for t in self.study.get_trials(deepcopy=False) if t.value is not None]
-        return _rounded(max(done, key=lambda t: (t.value, -t.number)).params) if done else None
+        """The options of the best trial; None where all failed."""
+        best = _best(self.study)
+        return None if best is None else _rounded(best.params)
 
 
 def tune(plan: Plan, rows: Sequence[Row], work: Work) -> list[Row]:
@@ -158,18 +168,34 @@ def _study(store: Store, row: Row) -> Any:
     except ImportError:
         raise ConfigError('Tuning needs Optuna: pip install "equimodal[bench]".') from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # The same space on the same settings: otherwise it is another study.
-    name = f"{row.data} | {row.model} | {row.label} | {row.cell(TRIAL_SEED).key}"
+    by = row.settings.criterion
+    # Before `select_by` was heeded here, studies without an ending had their trials chosen by accuracy, whatever it said.
+    name = _drawn_for(row) if by == "accuracy" else f"{_drawn_for(row)} | {by}"
     study = optuna.create_study(
         study_name=name,
         storage=_storage(store),
-        direction="maximize",
+        direction="minimize" if by == "cross_entropy" else "maximize",
         load_if_exists=True,
     )
     study.set_user_attr("row", [row.data, row.model, row.label])
+    study.set_user_attr(CRITERION, by)
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial(defaults(row.settings.method))
     return study
+
+
+def _drawn_for(row: Row) -> str:
+    """The same space on the same settings: otherwise other trials are drawn."""
+    return f"{row.data} | {row.model} | {row.label} | {row.cell(TRIAL_SEED).key}"
+
+
+def _best(study: Any) -> Any:
+    """The best trial, the first on a tie; None where all failed."""
+    import optuna
+
+    better = min if study.direction is optuna.study.StudyDirection.MINIMIZE else max
+    done = [t for t in study.get_trials(deepcopy=False) if t.value is not None]
+    return better(done, key=lambda t: t.value, default=None)
 
 
 def _storage(store: Store) -> str:
@@ -197,19 +223,23 @@ def ledger(store: Store) -> list[Ledger]:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    found = []
-    for study in optuna.get_all_study_names(_storage(store)):
-        held = optuna.load_study(study_name=study, storage=_storage(store))
-        failed = held.user_attrs.get(FAILED, ())  # `--only` leaves some untried
-        trials = [t for t in held.get_trials(False) if t.state.is_finished() or t.number in failed]
-        if not trials:
-            continue
-        data, model, row = held.user_attrs.get("row", study.split(" | ")[:3])
-        said = tuple((_options(t.params), t.value) for t in trials)
-        done = [t for t in trials if t.value is not None]
-        best = max(done, key=lambda t: (t.value, -t.number)).params if done else {}
-        found.append(Ledger(row, data, model, said, _options(best)))
-    return found
+    names = optuna.get_all_study_names(_storage(store))
+    # Where a bench went on that was tuned before `select_by` was heeded, its choice by accuracy counts no more.
+    names = [name for name in names if not any(n.startswith(f"{name} | ") for n in names)]
+    read = [_ledger(optuna.load_study(study_name=n, storage=_storage(store))) for n in names]
+    return [one for one in read if one.trials]
+
+
+def _ledger(study: Any) -> Ledger:
+    failed = study.user_attrs.get(FAILED, ())  # `--only` leaves some untried
+    trials = [t for t in study.get_trials(False) if t.state.is_finished() or t.number in failed]
+    data, model, row = study.user_attrs.get("row", study.study_name.split(" | ")[:3])
+    by = study.user_attrs.get(CRITERION, "accuracy")
+    said = tuple((_options(t.params), t.value) for t in trials)
+    best = _best(study)
+    if best is None:
+        return Ledger(row, data, model, by, said, "", None)
+    return Ledger(row, data, model, by, said, _options(best.params), best.value)
 
 
 def _options(values: Mapping[str, Any]) -> str:

@@ -78,7 +78,7 @@ def bench(
         seeds: such as 0-4 or 0,1,7
         resplits: instead of seeds: so many, each with a train-test split of its own; for sets that have no official one
         reference: method that the others are compared with
-        tune: trials for every method over its own space, on validation alone; adds a tuned row for each
+        tune: trials for every method over its own space, chosen by --select-by on validation; adds a tuned row for each
         fixed: rows with the methods' own options
         alone: each modality alone as well
         recipe: a table or figure of a paper, such as ibml-table2 or infobridge-figure1

@@ -162,7 +162,7 @@ def provenance(
         "epoch": selected,
         "epochs": len(history),
         "select": settings.select,
-        "select_by": settings.select_by or "accuracy",
+        "select_by": settings.criterion,
         "protocol": settings.protocol,
         "selected_on": settings.selected_on,
         "data": settings.data,

@@ -148,6 +148,11 @@ class Settings(BaseModel):
         """The split that the epochs are compared on; only the papers' protocol takes the test split for it."""
         return "test" if self.protocol == "paper" else "val"
 
+    @property
+    def criterion(self) -> str:
+        """The figure that epochs, and trials of tuning, are chosen by."""
+        return self.select_by or "accuracy"
+
     def changed(self, **values: Any) -> Self:
         """These settings with other values; what was said by the user stays marked as such."""
         return type(self)(**{**self.said(), **values})
@@ -164,10 +169,10 @@ class Settings(BaseModel):
 
     def worth(self, figures: Mapping[str, float | None]) -> float:
         """What an epoch is worth by the figures of its fused prediction; more is better, NaN where that is unknown."""
-        value = figures[self.select_by or "accuracy"]
+        value = figures[self.criterion]
         if value is None:
             return math.nan
-        return -value if self.select_by == "cross_entropy" else value
+        return -value if self.criterion == "cross_entropy" else value
 
     def resolved(self, **values: Any) -> Self:
         """These settings with other values, and every default written out."""
