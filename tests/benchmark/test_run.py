@@ -333,40 +333,25 @@ def test_trials_are_chosen_by_what_epochs_are(
     assert f"chosen by {shown[0]}" in text and f"| {shown[0]} |" in text and shown[1] in text
 
 
-def as_before_select_by_was_heeded(store: Store) -> None:
-    """Studies had no ending, and the accuracies of their trials."""
-    import optuna
-
-    storage = f"sqlite:///{store.tuning_file}"
-    (name,) = optuna.get_all_study_names(storage)
-    study = optuna.load_study(study_name=name, storage=storage)
-    older = optuna.create_study(
-        study_name=name.rpartition(" | ")[0], storage=storage, direction="maximize"
-    )
-    older.set_user_attr("row", study.user_attrs["row"])
-    for trial, value in zip(study.get_trials(), Judged.FIGURES["accuracy"], strict=True):
-        older.add_trial(
-            optuna.trial.create_trial(
-                params=trial.params, distributions=trial.distributions, value=value
-            )
-        )
-    optuna.delete_study(study_name=name, storage=storage)
-
-
-def test_what_was_tuned_by_accuracy_before_is_chosen_again(tmp_path: Path) -> None:
-    """An older store neither mixes criteria nor trains a trial twice."""
+def test_what_was_tuned_by_accuracy_before_is_chosen_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older store, of a tuning that did not heed `select_by`, neither mixes criteria nor trains a trial twice."""
     pytest.importorskip("optuna", reason="the extra 'bench' is not installed")
-    from equimodal.benchmark.tuning import ledger
+    from equimodal.benchmark import tuning
 
-    store = judged(tmp_path / "b", "cross_entropy")
-    (now,) = ledger(store)
-    as_before_select_by_was_heeded(store)
-    (before,) = ledger(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(Settings, "criterion", "accuracy")
+        patch.setattr(tuning, "CRITERION", "not written down")
+        store = judged(tmp_path / "b", "cross_entropy")
+    (before,) = tuning.ledger(store)
     assert (before.select_by, before.taken) == ("accuracy", 0.9)
-    assert "validation accuracy" in markdown.render(of_bench(Summary.read(store)))
-    lines = store.results_file.read_text()
-    assert ledger(judged(tmp_path / "b", "cross_entropy")) == [now]
-    assert store.results_file.read_text() == lines
+    trained = store.results_file.read_text().count("\n")
+    (now,) = tuning.ledger(judged(tmp_path / "b", "cross_entropy"))
+    assert (now.select_by, now.taken) == ("cross_entropy", 0.4)
+    assert [options for options, _ in now.trials] == [options for options, _ in before.trials]
+    seeds_of_another_winner = 1
+    assert store.results_file.read_text().count("\n") == trained + seeds_of_another_winner
 
 
 def test_without_fixed_rows_the_reference_stays(tmp_path: Path) -> None:
