@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,6 +15,7 @@ from equimodal.cli import main
 from equimodal.data.manifest import Recipe
 from equimodal.report.runs.record import read
 from equimodal.report.runs.samples import samples
+from equimodal.training.predictions import left_out
 from fixtures import own
 from fixtures.media import write_cube, write_video, write_wav
 
@@ -192,11 +194,70 @@ def test_what_is_left_out_is_listed_in_the_run(
     refused = said(capsys, 2, "train", pets, *QUICK, "--epochs=1", "--out=refused")
     assert "pets.csv row 6, photo: " in refused and "is not an image" in refused
     assert refused.splitlines()[-1].startswith("equimodal: ")
-    assert refused.endswith("--skip-unreadable leaves such rows out.\n")
+    assert refused.endswith(
+        "--skip-unreadable (of train, predict and data prepare) leaves such rows out.\n"
+    )
     assert not Path("refused").exists()
     said(capsys, 0, "train", pets, *QUICK, "--epochs=1", "--out=run", "--skip-unreadable")
     ((place, reason),) = json.loads(Path("run/split.json").read_text())["left_out"].items()
     assert place.endswith("pets.csv row 6") and "4.png is not an image" in reason
+
+
+@pytest.mark.parametrize("damage", ["no picture", "gone"])
+def test_new_rows_whose_files_cannot_be_read_are_left_out_and_told(
+    damage: str, pets: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    said(capsys, 0, "train", pets, *QUICK, "--epochs=1", "--out=run")
+    new = own.write_pets(tmp_path / "new")
+    photo = new.parent / "photos" / "4.png"
+    photo.unlink() if damage == "gone" else photo.write_bytes(damage.encode())
+    refused = said(capsys, 2, "predict", "run", "--data", new, "--out=p.parquet")
+    assert "new/pets.csv row 6" in refused and "4.png" in refused
+    assert "--skip-unreadable" in refused and not Path("p.parquet").exists()
+    told = said(capsys, 0, "predict", "run", "--data", new, "--out=p.parquet", "--skip-unreadable")
+    told = " ".join(told.split())
+    assert re.search(r"left out: \S*new/pets.csv row 6: photo: \S*4.png", told)
+    assert "44 samples" in told
+    table = pq.read_table("p.parquet")
+    assert table["name"].to_pylist() == [row["id"] for row in own.rows() if row["id"] != "p4"]
+    ((place, reason),) = left_out(Path("p.parquet")).items()
+    assert place.endswith("pets.csv row 6") and "4.png" in reason
+    said(capsys, 0, "predict", "run", f"--data={pets}", "--out=all.parquet", "--skip-unreadable")
+    assert left_out(Path("all.parquet")) == {}
+    rest = pq.read_table("all.parquet").filter(pc.field("name") != "p4")
+    assert table.drop_columns("index").equals(rest.drop_columns("index"))
+
+
+def test_of_its_own_data_a_run_leaves_out_rows_and_keeps_its_split(
+    pets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that is damaged has the size that it had; one that is gone is a change that is refused."""
+    said(capsys, 0, "train", pets, *QUICK, "--epochs=1", "--out=run")
+    names = pq.read_table("run/predictions.parquet")["name"].to_pylist()
+    lost = next(row for row in own.rows() if row["id"] in names and row["photo"])
+    photo = pets.parent / lost["photo"]
+    photo.write_bytes(b"x" * photo.stat().st_size)
+    assert "--skip-unreadable" in said(capsys, 2, "predict", "run")
+    told = said(capsys, 0, "predict", "run", "--out=p.parquet", "--skip-unreadable")
+    assert f"left out: {pets.with_suffix('.csv')} row" in " ".join(told.split())
+    names.remove(lost["id"])
+    assert pq.read_table("p.parquet")["name"].to_pylist() == names
+    photo.unlink()
+    refused = said(capsys, 2, "predict", "run", "--skip-unreadable")
+    assert "are not what they were" in refused and photo.name in refused
+    assert "--skip-unreadable" not in refused
+
+
+def test_where_no_row_can_be_read_nothing_is_written(
+    pets: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    said(capsys, 0, "train", pets, *QUICK, "--epochs=1", "--out=run")
+    new = own.write_pets(tmp_path / "new")
+    own.write_table(new.with_suffix(".csv"), [r | {"photo": "no.png"} for r in own.rows()])
+    options = ["--out=p.parquet", "--skip-unreadable"]
+    refused = said(capsys, 2, "predict", "run", "--data", new, *options)
+    assert "no row has files that can all be read" in refused and "no.png" in refused
+    assert not Path("p.parquet").exists()
 
 
 def test_check_finds_leaks_crossing_groups_and_damage(

@@ -71,6 +71,7 @@ def predict(
     out: Annotated[
         Path | None, Parameter(show_default="in RUN, named after data and split")
     ] = None,
+    skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Write the probabilities that a trained run gives to each class, fused and per modality, as a Parquet file.
 
@@ -83,6 +84,7 @@ def predict(
         data: data set by its expression, or a TOML, with the modalities and classes of the run's
         data_root: folder that holds the data sets
         out: file to write
+        skip_unreadable: of a data TOML: try the files first, and leave out the rows of those that cannot be read
     """
     import pyarrow.parquet as pq
 
@@ -90,7 +92,9 @@ def predict(
     from ..training import predictions
     from ..training.run import predict as write
 
-    written = write(run, split=split, data=data, data_root=data_root, out=out)
+    written = write(run, split, data, data_root, out, skip_unreadable=skip_unreadable)
+    for place, reason in predictions.left_out(written).items():
+        print_text(f"left out: {place}: {reason}")
     answered(*predictions.answered(written), pq.read_metadata(written).num_rows)
     if data is not None and split is None and _is_of(stored(run), data, data_root):
         print_text(

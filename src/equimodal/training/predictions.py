@@ -3,12 +3,14 @@
 Columns: ``index`` (position in the split), ``name`` where the data name their samples, ``group`` (a number) where several may be of one, ``target`` (null where it is not known) and
 ``prediction`` (names of classes), ``split`` (null in a table that is predicted whole),
 ``p_fused_<class>``, ``p_fitted_<class>`` where fitted fusion is used (which then makes the prediction), and for each modality ``present_<modality>`` and ``p_<modality>_<class>``, which are null where the
-sample lacks the modality.
+sample lacks the modality. Rows that were left out, because their files cannot be read, are in the schema's metadata with the
+reasons.
 """
 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,9 @@ from .evaluate import Answers
 from .folder import write_atomic
 from .fused_weights import fuse
 
-__all__ = ["answered", "right", "table", "write_predictions"]
+__all__ = ["answered", "left_out", "right", "table", "write_predictions"]
+
+LEFT_OUT = b"left_out"
 
 
 def table(
@@ -82,11 +86,22 @@ def write_predictions(
     data: Dataset,
     split: str | None,
     weights: Mapping[str, float] | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the table, whole or not at all."""
+    """Write the table, whole or not at all, with the reason for each row that is left out."""
     content = io.BytesIO()
-    pq.write_table(table(predictions, data, split, weights), content)
+    made = table(predictions, data, split, weights)
+    if left_out:
+        made = made.replace_schema_metadata({LEFT_OUT: json.dumps(left_out)})
+    pq.write_table(made, content)
     write_atomic(path, content.getvalue())
+
+
+def left_out(path: Path) -> dict[str, str]:
+    """For each row that a file of predictions lacks, because its files cannot be read, the reason."""
+    metadata = pq.read_schema(path).metadata or {}
+    found: dict[str, str] = json.loads(metadata.get(LEFT_OUT, "{}"))
+    return found
 
 
 def answered(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.int64] | None]:

@@ -15,7 +15,7 @@ from ..core.expression import build
 from ..data import registry
 from ..data.dataset import Dataset
 from ..data.splits import Splits
-from ..errors import ConfigError, EquimodalError
+from ..errors import ConfigError, DataError, EquimodalError
 from ..methods import BY_NAME as METHODS
 from ..models import Multimodal, encoders, heads
 from .evaluate import ask, batches
@@ -126,14 +126,23 @@ def data_of(folder: Path | str, settings: Settings) -> Splits:
         ConfigError: they are not those that the run was trained on.
         EquimodalError: they cannot be read.
     """
+    from ..data.manifest.load import AbsentError
+
     place = RunFolder(Path(folder))
-    data, made_for = load_data(settings), place.read_json(place.split)
+    try:
+        data, made_for = load_data(settings), place.read_json(place.split)
+    except AbsentError as error:
+        raise _changed(folder, settings, f" ({error.what})") from None
     if list(data.classes) != made_for["classes"] or data.fingerprint != made_for["fingerprint"]:
-        raise ConfigError(
-            f"The data {settings.data} are not what they were when {folder} was trained on them: put them back, or train "
-            "again. (Other data of the same modalities: equimodal predict RUN --data.)"
-        )
+        raise _changed(folder, settings)
     return data
+
+
+def _changed(folder: Path | str, settings: Settings, how: str = "") -> ConfigError:
+    return ConfigError(
+        f"The data {settings.data} are not what they were when {folder} was trained on them{how}: put them back, or train "
+        "again. (Other data of the same modalities: equimodal predict RUN --data.)"
+    )
 
 
 def _own(settings: Settings) -> Splits:
@@ -298,6 +307,8 @@ def predict(
     data: str | None = None,
     data_root: str | None = None,
     out: Path | str | None = None,
+    *,
+    skip_unreadable: bool = False,
 ) -> Path:
     """Write the probabilities of every sample of a split, or of a whole new table, to a Parquet file.
 
@@ -307,31 +318,60 @@ def predict(
         data: another data set of the same modalities, by its expression or its TOML. The rows of a TOML may lack labels.
         data_root: where it is, if not where the run's data were.
         out: the file; by default in the run's folder, named after data and split.
+        skip_unreadable: try the files of a manifest first, and leave out the rows of those that cannot be read; the file
+            has their reasons, which `equimodal.training.predictions.left_out` reads.
 
     Returns:
         The file.
 
     Raises:
         ConfigError: the folder is not a run's, or the data do not fit its model.
+        DataError: a file cannot be read, or none can.
     """
     run = load(folder)
-    name, part, split = _asked(folder, run, split, data, data_root)
+    name, part, split = _asked(folder, run, split, data, data_root, skip_unreadable)
     if not len(part):
         raise ConfigError(f"{name} has no samples in {split}.")
+    part, left_out = _readable(name, part) if skip_unreadable else (part, {})
     said = ask(run.learner, batches(part, run.settings.batch_size))
     path = Path(out) if out else _default_file(Path(folder), split, name if data else None)
-    write_predictions(path, said, part, split, fusion_weights(run.results))
+    write_predictions(path, said, part, split, fusion_weights(run.results), left_out)
     return path
 
 
+def _readable(name: str, part: Dataset) -> tuple[Dataset, dict[str, str]]:
+    """The samples whose files can be read, and the rows of the others with the reasons."""
+    from ..data.manifest import Samples
+    from ..data.manifest.attempt import readable
+
+    if not isinstance(part, Samples):
+        raise ConfigError(
+            f"{name} is not described by a data TOML: leave out skip_unreadable; a published set of files has the option "
+            "unreadable='drop'."
+        )
+    kept, left_out = readable(part)
+    if not len(kept):
+        place, reason = next(iter(left_out.items()))
+        raise DataError(
+            f"{name}: no row has files that can all be read, such as {place}: {reason}."
+        )
+    return kept, left_out
+
+
 def _asked(
-    folder: Path | str, run: Run, split: str | None, data: str | None, data_root: str | None
+    folder: Path | str,
+    run: Run,
+    split: str | None,
+    data: str | None,
+    data_root: str | None,
+    skip_unreadable: bool,
 ) -> tuple[str, Dataset, str | None]:
     """The name of the data that a run is asked about, the samples, and the split that they are; None: a whole table."""
     place = RunFolder(Path(folder))
     if data is not None and data.endswith(".toml"):
         made_for = place.read_json(place.split)
-        return Path(data).stem, *_new_rows(run, made_for, Path(data_root or "", data), split)
+        path = Path(data_root or "", data)
+        return Path(data).stem, *_new_rows(run, made_for, path, split, skip_unreadable)
     settings = run.settings.changed(data_root=data_root or run.settings.data_root)
     splits = (
         data_of(folder, settings) if data is None else _other_data(folder, run, data, data_root)
@@ -341,7 +381,7 @@ def _asked(
 
 
 def _new_rows(
-    run: Run, made_for: Mapping[str, Any], path: Path, split: str | None
+    run: Run, made_for: Mapping[str, Any], path: Path, split: str | None, skip_unreadable: bool
 ) -> tuple[Dataset, str | None]:
     """Rows of another table, read by what the run's readers have learned."""
     from ..data.manifest import load_unseen
@@ -352,6 +392,7 @@ def _new_rows(
         modalities=run.model.modalities,
         learned=made_for.get("learned", {}),
         split=split,
+        skip_unreadable=skip_unreadable,
     )
 
 

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
+from .samples import Samples
 from .streams import Stored, Stream
 
-__all__ = ["Progress", "mapped", "unreadable"]
+__all__ = ["Progress", "mapped", "readable", "unreadable"]
 
 Progress = Callable[[int, int], None]
 """Called with how many are done, and of how many."""
@@ -88,3 +89,11 @@ def unreadable(
         if progress is not None:
             progress(done, len(rows))
     return found
+
+
+def readable(samples: Samples) -> tuple[Samples, dict[str, str]]:
+    """The samples whose files can be read, after trying all; and for each row that is left out, by its place, the reason."""
+    media = [s for s in samples.streams.values() if isinstance(s, Stored)]
+    found = unreadable(samples.streams, samples.rows)
+    kept = samples.subset(np.flatnonzero(~np.isin(samples.rows, list(found))).tolist())
+    return kept, {media[0].lines.where(row): reason for row, reason in found.items()}

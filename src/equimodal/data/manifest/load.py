@@ -29,7 +29,7 @@ from .shards import Shards
 from .streams import Columns, Files, Stored, Stream, Survey, Texts, survey
 from .table import NOTHING, Table, column_hash, filled, read
 
-__all__ = ["PARTS", "Opened", "fingerprint", "load", "open_manifest"]
+__all__ = ["PARTS", "AbsentError", "Opened", "fingerprint", "load", "open_manifest"]
 
 PARTS = ("train", "val", "test")
 SPELLINGS = {
@@ -40,6 +40,18 @@ SPELLINGS = {
     "testing": "test",
 }
 Rows = NDArray[np.int64]
+
+
+class AbsentError(DataError):
+    """A file that a row names is not there.
+
+    Attributes:
+        what: the row and its file, without what can be done.
+    """
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"{what}, {advice}")
+        self.what = what
 
 
 class Opened:
@@ -369,14 +381,15 @@ def absent(opened: Opened, rows: Rows, surveys: Iterable[Survey], skip: bool) ->
     """The rows of which a file is named and not there, with the reasons.
 
     Raises:
-        DataError: there is one, and none is to be skipped.
+        AbsentError: there is one, and none is to be skipped.
     """
     found = {row: reason for seen in surveys for row, reason in seen.absent.items()}
     if found and not skip:
         row = min(found)
-        raise DataError(
-            f"{opened.lines.where(row)}: {found[row].removesuffix('.')}, empty the cell if the modality is missing, or say "
-            f"--skip-unreadable ({len(found)} of {len(rows)} rows name such files)."
+        raise AbsentError(
+            f"{opened.lines.where(row)}: {found[row].removesuffix('.')}",
+            "empty the cell if the modality is missing, or say --skip-unreadable "
+            f"({len(found)} of {len(rows)} rows name such files).",
         )
     return found
 

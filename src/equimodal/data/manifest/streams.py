@@ -106,7 +106,8 @@ class Stored(Stream):
             return self.stored(row)
         except DataError as error:
             raise DataError(
-                f"{self.lines.where(row)}, {self.name}: {str(error).removesuffix('.')}; --skip-unreadable leaves such rows out."
+                f"{self.lines.where(row)}, {self.name}: {str(error).removesuffix('.')}; --skip-unreadable (of train, "
+                "predict and data prepare) leaves such rows out."
             ) from None
 
     def value(self, row: int, rng: np.random.Generator | None) -> Tensor:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...errors import ConfigError, DataError, nearest
+from ...errors import ConfigError, nearest
 from .learned import Learned, restored
 from .load import PARTS, Opened, Rows, absent, fingerprint
 from .recipe import Recipe
 from .samples import Origin, Samples
-from .streams import Files, Survey, survey
+from .streams import Files, survey
 from .table import column_names
 
 __all__ = ["load_unseen"]
@@ -27,6 +27,7 @@ def load_unseen(
     modalities: Sequence[str],
     learned: Mapping[str, Learned],
     split: str | None = None,
+    skip_unreadable: bool = False,
 ) -> tuple[Samples, str | None]:
     """The rows of a manifest, ready to be predicted.
 
@@ -38,6 +39,7 @@ def load_unseen(
         modalities: of the model; others in the TOML are not read.
         learned: for each modality what its reader has learned; see `Splits.learned`.
         split: train, val or test, where the manifest has a split column; by default test.
+        skip_unreadable: keep rows of which a file is not there, so that `readable` leaves them out.
 
     Returns:
         All rows, or those of a split, and its name; None: all.
@@ -50,7 +52,7 @@ def load_unseen(
     opened = Opened(recipe, classes)
     rows, part = _rows(opened, split)
     surveys = [survey(s, rows) for s in opened.streams.values() if isinstance(s, Files)]
-    _refuse_absent(opened, rows, surveys)
+    absent(opened, rows, surveys, skip_unreadable)
     streams = {
         m.name: restored(opened.streams[m.name], m, learned.get(m.name)) for m in recipe.modalities
     }
@@ -100,13 +102,3 @@ def _rows(opened: Opened, split: str | None) -> tuple[Rows, str | None]:
             f"split in {recipe.path.name}: all rows are then predicted."
         )
     return chosen, split
-
-
-def _refuse_absent(opened: Opened, rows: Rows, surveys: Sequence[Survey]) -> None:
-    found = absent(opened, rows, surveys, skip=True)
-    if found:
-        row = min(found)
-        raise DataError(
-            f"{opened.lines.where(row)}: {found[row].removesuffix('.')}, or empty the cell if the modality is missing "
-            f"({len(found)} of {len(rows)} rows name such files)."
-        )
