@@ -267,6 +267,27 @@ class TestTrain:
         assert main(["train", *QUICK, "--epochs=1", "--out=run", method]) == 0
         assert Settings.from_toml("run/config.toml").method == "mine_here:Same()"
 
+    @pytest.mark.parametrize(
+        ("option", "base", "takes"),
+        [
+            ("method", "Method", ""),
+            ("head", "heads.Linear", "widths, classes"),
+            ("encoders.m1", "nn.Module", ""),
+        ],
+    )
+    def test_of_ones_own_what_forgets_its_init_is_told(
+        self, option: str, base: str, takes: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        module = f"forgets_{option.replace('.', '_')}"  # one that no other test has imported
+        Path(f"{module}.py").write_text(
+            f"from torch import nn\nfrom equimodal import Method, heads\n\nclass Mine({base}):\n"
+            "    def __init__(self, *given):\n        self.strength = 2\n",
+            encoding="utf-8",
+        )
+        told = refused(capsys, "train", *QUICK, f"--{option}={module}:Mine()", "--out=run")
+        assert f"Mine.__init__() must begin with super().__init__({takes})" in told
+        assert not Path("run").exists()
+
     def test_the_run_folder_is_named_after_data_method_and_seed(self) -> None:
         method = "(bio() + tcm()).during(1, 0.9)"
         assert main(["train", *QUICK, "--method", method, "--seed=3", "--epochs=1"]) == 0

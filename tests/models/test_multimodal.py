@@ -28,6 +28,31 @@ class Counting(nn.Module):
         return self.norm(self.linear(values))
 
 
+class Unready(nn.Module):
+    """An encoder whose class forgets PyTorch's own part."""
+
+    def __init__(self) -> None:
+        self.width = WIDTH
+
+
+class UnreadyHead(heads.Linear):
+    """The same of a head."""
+
+    def __init__(self, widths: dict[str, int], classes: int) -> None:
+        self.bias = 0.0
+
+
+def test_a_part_that_forgets_its_init_is_told_its_class() -> None:
+    head = heads.Linear(dict.fromkeys(NAMES, WIDTH), 3)
+    with pytest.raises(
+        ConfigError, match=r"Unready\.__init__\(\) must begin with super\(\)\.__init__\(\):"
+    ):
+        Multimodal({"p": Counting(), "q": Unready()}, head)
+    said = r"UnreadyHead\.__init__\(\) must begin with super\(\)\.__init__\(widths, classes\):"
+    with pytest.raises(ConfigError, match=said):
+        Multimodal({m: Counting() for m in NAMES}, UnreadyHead(head.widths, 3))
+
+
 def model_of(norm: bool = False, names: tuple[str, ...] = NAMES) -> Multimodal:
     torch.manual_seed(0)
     encoders = {m: Counting(norm) for m in names}

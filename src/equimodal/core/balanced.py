@@ -18,6 +18,7 @@ from .batch import Batch
 from .evaluation import evaluating
 from .gradients import TOTAL, Gradients
 from .method import Method
+from .modules import require_initialised
 from .output import Losses, Output
 from .step import DataInfo, Epoch, Phase, Step, Verdicts
 from .task import Classification, Task
@@ -242,6 +243,8 @@ class Balanced(nn.Module):
         """C; before anything fails further down."""
         if not isinstance(self.method, Method):
             raise ConfigError(f"The method is {self.method!r}; give an object, as methods.IBML().")
+        for leaf in self.method.leaves():
+            require_initialised(leaf)
         if not isinstance(self.task, Task):
             raise ConfigError(
                 f"The task is a {type(self.task).__name__}; give a Task, such as a subclass of "

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from ..errors import ConfigError, EquimodalError, ExpressionError, nearest
+from .modules import require_initialised
 
 __all__ = ["build", "call", "described", "own_name"]
 
@@ -222,14 +223,16 @@ def call(make: Callable[..., Any], name: str, /, *args: Any, **options: Any) -> 
     """Call with options that a user wrote.
 
     Raises:
-        ExpressionError: an option that there is not, one too many, or a value that is refused.
+        ConfigError: an option that there is not, one too many, or a value that is refused; or the class is not a whole module.
     """
     with contextlib.suppress(ValueError):  # a class written in C says nothing of its options
         signature = inspect.signature(make)
         _check_options(signature, name, args, options)
         _check_types(make, name, signature.bind(*args, **options).arguments)
     try:
-        return make(*args, **options)
+        made = make(*args, **options)
+        require_initialised(made)
+        return made
     except EquimodalError:
         raise
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..core.batch import Batch, Input
 from ..core.evaluation import evaluating
+from ..core.modules import require_initialised
 from ..core.output import Output
 from ..core.step import Phase
 from ..errors import ConfigError, nearest
@@ -40,6 +41,8 @@ class Multimodal(nn.Module):
             raise ConfigError(
                 f"The head is a {type(head).__name__}; give one of equimodal.heads, or a subclass of heads.Head."
             )
+        for part in (head, *encoders.values()):
+            require_initialised(part)
         if list(encoders) != list(head.widths):
             raise ConfigError(
                 f"The encoders are for {list(encoders)} but the head is for {list(head.widths)}: "
