@@ -402,6 +402,13 @@ class TestPredict:
         assert main(["predict", str(run), "--out", "test.parquet"]) == 0
         assert pq.read_table("test.parquet").equals(pq.read_table(run / "predictions.parquet"))
 
+    def test_files_are_tried_of_a_data_toml_only(
+        self, run: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        said = refused(capsys, "predict", str(run), "--out=p.parquet", "--skip-unreadable")
+        assert "digits3d is not described by a data TOML: leave out skip_unreadable" in said
+        assert not Path("p.parquet").exists()
+
 
 class TestMethods:
     def test_table_reads_the_flows_off_the_classes(

@@ -1,6 +1,7 @@
 """`predictions.parquet`: probabilities of every sample, fused and per modality.
 
-Columns: ``index`` (position in the split), ``name`` where the data name their samples, ``group`` (a number) where several may be of one, ``target`` (null where it is not known) and
+Columns: ``index`` (position in the split, without what is left out), ``name`` where the data name their samples, ``group`` (a number)
+where several may be of one, ``target`` (null where it is not known) and
 ``prediction`` (names of classes), ``split`` (null in a table that is predicted whole),
 ``p_fused_<class>``, ``p_fitted_<class>`` where fitted fusion is used (which then makes the prediction), and for each modality ``present_<modality>`` and ``p_<modality>_<class>``, which are null where the
 sample lacks the modality. Rows that were left out, because their files cannot be read, are in the schema's metadata with the
