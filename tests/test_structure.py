@@ -18,11 +18,13 @@ ROOT = Path(equimodal.__file__).parent
 TESTS = Path(__file__).parent
 
 # What each part may import besides itself; imports point downward only.
-GROUND = {"errors", "distributed"}
+GROUND = {"errors", "distributed", "files", "locks"}
 MIDDLE = {"methods", "models", "data", "core", *GROUND}
 ALLOWED = {
     "errors": set(),
     "distributed": {"errors"},
+    "files": {"errors"},
+    "locks": {"errors"},
     "core": GROUND,
     "methods": {"core", *GROUND},  # neither models nor data: a method knows them by what flows
     "models": {"core", *GROUND},

@@ -12,6 +12,7 @@ __all__ = [
     "EquimodalError",
     "ExpressionError",
     "TrainingError",
+    "WriteError",
     "counted",
     "nearest",
 ]
@@ -39,6 +40,10 @@ class CheckpointError(EquimodalError):
 
 class TrainingError(EquimodalError):
     """Training that cannot go on, such as a loss that is not finite."""
+
+
+class WriteError(EquimodalError):
+    """A file that cannot be written, such as on a full disk."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

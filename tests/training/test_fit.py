@@ -19,7 +19,7 @@ from torch import nn
 
 from equimodal import Batch, methods
 from equimodal.data import Arrays, Loader, Splits
-from equimodal.errors import CheckpointError, ConfigError, DataError, TrainingError
+from equimodal.errors import CheckpointError, ConfigError, DataError, TrainingError, WriteError
 from equimodal.models import Multimodal, heads
 from equimodal.testing import Workers
 from equimodal.training.evaluate import evaluate
@@ -583,7 +583,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     with pytest.raises(KeyboardInterrupt):
         once(tmp_path / "full")
     disturb("")
-    full = pytest.raises(TrainingError, match="no room to write .*safetensors.*resume")
+    full = pytest.raises(WriteError, match="no room to write .*safetensors.*resume")
     with full, file_limit(4000):  # metrics fit, tensors do not
         once(tmp_path / "full", resume=True)
     assert position(tmp_path / "full") == 6

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from equimodal.errors import ConfigError, TrainingError
-from equimodal.training.folder import RunFolder, write_atomic
+from equimodal.errors import ConfigError
+from equimodal.files import write
+from equimodal.training.folder import RunFolder
 from equimodal.training.settings import HEADER
-from fixtures.disk import file_limit
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "run")
     folder.open(resume=False, overwrite=False)
-    write_atomic(folder.config, HEADER + '\ndata = "x"\n')
+    write(folder.config, HEADER + '\ndata = "x"\n')
     return folder
 
 
@@ -63,42 +62,6 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not the folder of a run"):
         RunFolder(tmp_path / "none").open(resume=True, overwrite=False)
     assert not (tmp_path / "none").exists()
-
-
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
-    file = tmp_path / "state"
-    write_atomic(file, b"old")
-    full = pytest.raises(TrainingError, match=r"no room to write .*state.*free some space")
-    with full, file_limit(1000):
-        write_atomic(file, b"n" * 5000)
-    assert file.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [file]
-
-
-def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"gone/state cannot be written: No such file"):
-        write_atomic(tmp_path / "gone" / "state", b"x")
-
-
-def test_two_processes_may_write_one_file(tmp_path: Path) -> None:
-    """As two reports of one run do: the file is always the whole of one of them."""
-    file = tmp_path / "report.html"
-
-    def write(what: bytes) -> None:
-        for _ in range(30):
-            write_atomic(file, what * 30_000)
-
-    child = os.fork()
-    if child == 0:
-        try:
-            write(b"theirs")
-            os._exit(0)
-        finally:
-            os._exit(1)
-    write(b"ours  ")
-    assert os.waitpid(child, 0)[1] == 0
-    assert file.read_bytes() in (b"theirs" * 30_000, b"ours  " * 30_000)
-    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_metrics_are_cut_to_what_is_known(run: RunFolder) -> None:

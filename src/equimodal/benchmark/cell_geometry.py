@@ -6,7 +6,8 @@ import itertools
 import json
 from typing import TYPE_CHECKING
 
-from ..training.folder import RunFolder, write_atomic
+from .. import files
+from ..training.folder import RunFolder
 from .train_cell import Shelf
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def kernel_distances(folder: RunFolder, shelf: Shelf) -> Distances:
     if not path.exists():
         run = load(folder.path)
         found = _compared(run.learner, shelf.get(run.settings).test)
-        write_atomic(path, json.dumps(found) + "\n")
+        files.write(path, json.dumps(found) + "\n")
     return {
         pair: None if ends is None else (ends[0], ends[1])
         for pair, ends in folder.read_json(path).items()

@@ -17,9 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from .. import __version__
+from .. import __version__, files
 from ..errors import ConfigError
-from ..training.folder import RunFolder, write_atomic
+from ..locks import alone
+from ..training.folder import RunFolder
 from .cell import Cell
 
 __all__ = ["FORMAT", "Record", "Store"]
@@ -98,7 +99,7 @@ class Store:
             # First of all, so that what a kill leaves behind is a bench.
             store.path.mkdir(parents=True, exist_ok=True)
             about = {"format": FORMAT, "equimodal": __version__}
-            write_atomic(store._mark, json.dumps(about) + "\n")
+            files.write(store._mark, json.dumps(about) + "\n")
         for part in ("cells", "locks", "logs"):
             (store.path / part).mkdir(exist_ok=True)
         return store
@@ -138,20 +139,15 @@ class Store:
         Raises:
             ConfigError: another one does.
         """
-        with (self.path / "lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                raise ConfigError(
-                    f"Another bench (process {file.read().strip() or 'unknown'}) is writing into {self.path}: wait for "
-                    "it, or choose another folder by --out."
-                ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+        with alone(self.path / "lock", self._busy):
             self._cut()
             yield
+
+    def _busy(self, process: str) -> str:
+        return (
+            f"Another bench (process {process}) is writing into {self.path}: wait for it, or choose another folder by "
+            "--out."
+        )
 
     @contextmanager
     def training(self, key: str) -> Iterator[None]:
@@ -166,7 +162,7 @@ class Store:
     def write_plan(self, cells: Sequence[Cell], about: Mapping[str, Any]) -> None:
         """Replace the grid; `about` is what tables need to know of it, such as the reference."""
         plan = {"about": dict(about), "cells": [asdict(cell) for cell in cells]}
-        write_atomic(self.plan_file, json.dumps(plan))
+        files.write(self.plan_file, json.dumps(plan))
 
     def plan(self) -> tuple[list[Cell], dict[str, Any]]:
         """The newest grid.
@@ -185,11 +181,7 @@ class Store:
 
     def add(self, record: Record) -> None:
         """One line more, on the disk when this returns."""
-        line = json.dumps(asdict(record)) + "\n"
-        with self.results_file.open("ab") as file:
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        files.append(self.results_file, json.dumps(asdict(record)) + "\n")
 
     def records(self, keys: Iterable[str] | None = None) -> dict[str, Record]:
         """The newest line of each cell, of those asked for; a line that is being written is not there yet."""

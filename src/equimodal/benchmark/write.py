@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from .. import files
 from ..errors import ConfigError
 from ..report import html, latex, markdown, plain
 from ..report.page import Page
-from ..training.folder import write_atomic
 from .page import of_bench
 from .store import Store
 from .summary import Summary
@@ -40,6 +40,7 @@ def write(store: Store, out: Path | str | None = None, *, form: Form = "html") -
 
     Raises:
         ConfigError: there is no grid yet, or the packages of the extra `report` are not installed.
+        WriteError: the file cannot be written.
     """
     if form == "html" and not html.available():
         raise ConfigError(html.MISSING)
@@ -49,5 +50,5 @@ def write(store: Store, out: Path | str | None = None, *, form: Form = "html") -
     else:
         ending, render = _PAGES[form]
         path, text = Path(out or store.path / f"report{ending}"), render(of_bench(summary))
-    write_atomic(path, text)
+    files.write(path, text)
     return path

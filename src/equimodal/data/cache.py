@@ -6,13 +6,13 @@ import contextlib
 import hashlib
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, WriteError
+from ..files import whole
 from .media import npz
 from .media.npz import Array
 
@@ -61,19 +61,7 @@ def cached(
         with contextlib.suppress(DataError):
             return npz.read(path)
     arrays = build()
-    with contextlib.suppress(OSError):  # a full or read-only disk costs time, not the run
-        _write(path, arrays)
+    # A full or read-only disk costs time, not the run.
+    with contextlib.suppress(WriteError), whole(path) as part, part.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
     return arrays
-
-
-def _write(path: Path, arrays: Mapping[str, Array]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ..errors import ConfigError, DataError, nearest
+from ..files import publish
 from .media.files import sha256_of
 
 __all__ = ["SOURCES", "Archive", "Download", "Progress", "get"]
@@ -77,7 +78,7 @@ class Download:
             raise _AlteredError(
                 f"SHA-256 of its contents is {found[:12]}... and must be {self.sha256[:12]}..."
             )
-        _commit(part, root / self.path)
+        publish(part, root / self.path)
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ class Archive:
     def install(self, part: Path, root: Path) -> None:
         """Unpacks into a folder beside the final one, verifies, and gives it its final name."""
         folder = root / self.path
+        # Under one name, as the download itself: what a killed command left is found again, and replaced.
         fresh = folder.with_name(folder.name + ".part")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
@@ -117,8 +119,7 @@ class Archive:
                 raise DataError(
                     f"{folder} is there already with other contents; remove it, or name another data folder."
                 )
-            os.replace(fresh, folder)
-            _sync(folder.parent)
+            publish(fresh, folder)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
         part.unlink()
@@ -305,18 +306,3 @@ def _listed(folder: Path) -> str:
     """The hash of a folder's files, by name."""
     files = sorted(path for path in folder.iterdir() if path.is_file())
     return sha256_of([f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.name}" for p in files])
-
-
-def _commit(part: Path, final: Path) -> None:
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, final)
-    _sync(final.parent)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

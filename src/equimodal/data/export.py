@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from ..errors import ConfigError, DataError
-from .filed import Filed, Progress
+from ..files import whole, write
+from .filed import Filed
+from .media.npz import npy
 from .media.reader import needs
+from .pool import Progress
 from .splits import Splits
 
 __all__ = ["export"]
@@ -58,21 +59,17 @@ def _export(part: Filed, name: str, index: int, out: Path) -> None:
     target = place if images else place.with_name(f"{place.name}.npy")
     if target.exists():
         return
-    out.mkdir(parents=True, exist_ok=True)
-    temporary = out / f".{place.name}.part"
     stored = part.stored(name, index)
     if images:
-        _write_images(temporary, stored if stored.ndim == 4 else stored[None])
+        with whole(target, durable=False) as folder:
+            _write_images(folder, stored if stored.ndim == 4 else stored[None])
     else:
-        with temporary.open("wb") as file:
-            np.save(file, part.readers[name].finish(stored).numpy(), allow_pickle=False)
-    os.replace(temporary, target)
+        write(target, npy(part.readers[name].finish(stored).numpy()), durable=False)
 
 
 def _write_images(folder: Path, images: Tensor) -> None:
     """Bytes [T, C, H, W] as JPEG files."""
     pillow = needs("PIL.Image", "Writing images")
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for number, image in enumerate(images, start=1):
         pixels = image.numpy().transpose(1, 2, 0)

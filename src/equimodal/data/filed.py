@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +14,18 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..errors import DataError, counted
+from ..errors import DataError, WriteError, counted
+from ..files import write
 from .dataset import Dataset, Sample, group_codes, known_modalities
 from .draws import numpy_generator
+from .media.npz import npy
 from .media.reader import Reader
+from .pool import Progress, mapped
 
-__all__ = ["Filed", "Item", "Progress"]
+__all__ = ["Filed", "Item"]
 
 Item = tuple[Any, ...]
 """What a reader decodes: the arguments of its `decode`, such as ``(path,)`` or ``(path, 2.0, 7.0)``."""
-
-Progress = Callable[[int, int], None]
-"""Called with how many files are decoded, and of how many."""
 
 
 class Filed(Dataset):
@@ -118,8 +115,8 @@ class Filed(Dataset):
         with contextlib.suppress(OSError, ValueError, EOFError):  # not there yet, or damaged
             return torch.from_numpy(np.load(path, allow_pickle=False))
         made = reader.decode(*item)
-        with contextlib.suppress(OSError):  # a full or read-only disk costs time, not the run
-            _write(path, made)
+        with contextlib.suppress(WriteError):  # a full or read-only disk costs time, not the run
+            write(path, npy(made.numpy()), durable=False)
         return made
 
     def _place(self, cache: Path, name: str, item: Item) -> Path:
@@ -139,28 +136,15 @@ class Filed(Dataset):
         Returns:
             For each sample that cannot be read, by its name, the reason.
         """
-        positions = range(len(self))
         failed = {}
-        for done, (index, reason) in enumerate(self._tried(positions, workers), start=1):
+        chunk = max(1, min(32, len(self) // (4 * max(1, workers))))
+        reasons = mapped(self.attempt, range(len(self)), workers, chunk)
+        for index, reason in enumerate(reasons):
             if reason:
                 failed[self.names[index]] = reason
             if progress is not None:
-                progress(done, len(positions))
+                progress(index + 1, len(self))
         return failed
-
-    def _tried(self, positions: Sequence[int], workers: int) -> Iterator[tuple[int, str]]:
-        if not workers:
-            yield from ((index, self.attempt(index)) for index in positions)
-            return
-        size = max(1, min(32, len(positions) // (4 * workers)))
-        # Spawned, not forked: FFmpeg and PyTorch have threads. The data set is sent to each process once.
-        pool = ProcessPoolExecutor(workers, get_context("spawn"), _receive, (self,))
-        try:
-            yield from zip(
-                positions, pool.map(_tried_there, positions, chunksize=size), strict=True
-            )
-        finally:
-            pool.shutdown(cancel_futures=True)
 
     def attempt(self, index: int) -> str:
         """Why a sample cannot be read, or ""."""
@@ -220,19 +204,6 @@ class Filed(Dataset):
         return digest.hexdigest()
 
 
-_received: list[Filed] = []
-
-
-def _receive(data: Filed) -> None:
-    """In a process that decodes: what it works on."""
-    torch.set_num_threads(1)
-    _received[:] = [data]
-
-
-def _tried_there(index: int) -> str:
-    return _received[0].attempt(index)
-
-
 def _state(part: object, cache: Path) -> object:
     """What tells a file, or a folder with what lies in it, from another one, or from itself before a change."""
     if not isinstance(part, Path):
@@ -263,14 +234,3 @@ def _sizes(path: Path) -> tuple[int, ...]:
     with os.scandir(path) as entries:
         sizes = [entry.stat().st_size for entry in entries if entry.is_file()]
     return len(sizes), sum(sizes)
-
-
-def _write(path: Path, values: Tensor) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, values.numpy(), allow_pickle=False)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ConfigError
-from .filed import Filed, Progress
+from .filed import Filed
+from .pool import Progress
 from .splits import Splits
 
 __all__ = ["Prepared", "prepare"]

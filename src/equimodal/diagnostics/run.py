@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import files
 from ..core import Balanced
 from ..errors import ConfigError
-from ..training.folder import RunFolder, write_atomic
+from ..training.folder import RunFolder
 from ..training.progress import Progress
 from ..training.run import data_of, load, load_data, ready, train
 from ..training.settings import Settings
@@ -52,7 +53,7 @@ def diagnose_run(
         conditional=conditional,
         maps=True,
     )
-    write_atomic(
+    files.write(
         RunFolder(Path(folder)).diagnosis, json.dumps(found.to_dict(), allow_nan=False) + "\n"
     )
     return found

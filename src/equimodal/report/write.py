@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from .. import files
 from ..errors import ConfigError
-from ..training.folder import write_atomic
 from . import html, latex, markdown, plain
 from .page import Page
 from .runs import of_runs, read_all
@@ -70,7 +70,7 @@ def write(
 
     Raises:
         ConfigError: there is no run, one is not finished, or the packages of the extra `report` are not installed.
-        TrainingError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
     folders = [Path(run) for run in runs]
     if not folders:
@@ -81,5 +81,5 @@ def write(
         raise ConfigError(html.MISSING)
     page = of_runs(read_all(folders), show=samples)
     path = Path(out) if out is not None else default_file(folders, form)
-    write_atomic(path, _FORMATS[form][1](page))
+    files.write(path, _FORMATS[form][1](page))
     return path

@@ -21,9 +21,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from .. import __version__, distributed
-from ..errors import CheckpointError, TrainingError, counted
-from .folder import write_atomic
+from .. import __version__, distributed, files
+from ..errors import CheckpointError, WriteError, counted
 
 __all__ = ["FORMAT", "Position", "Snapshot", "generators", "read", "restore_generators", "write"]
 
@@ -64,7 +63,7 @@ def write(folder: Path, snapshot: Snapshot) -> None:
     """Write a checkpoint; every process calls this with its own tensors, the first one's values count.
 
     Raises:
-        TrainingError: there is no room on the disk; the checkpoint before is still whole.
+        WriteError: there is no room on the disk; the checkpoint before is still whole.
     """
     position = snapshot.position
     name = f"epoch{position.epoch}-batch{position.batch}-process{distributed.rank()}.safetensors"
@@ -72,12 +71,10 @@ def write(folder: Path, snapshot: Snapshot) -> None:
     digests = distributed.gather(torch.tensor([list(digest)], device=_device(snapshot)))
     if bool((digests.sum(1) == 0).any()):
         (folder / name).unlink(missing_ok=True)
-        raise failure or TrainingError(
-            "Another process could not write its part of the checkpoint."
-        )
+        raise failure or WriteError("Another process could not write its part of the checkpoint.")
     if distributed.rank() > 0:
         return
-    files = {
+    written = {
         name.replace("process0", f"process{i}"): bytes(row).hex()
         for i, row in enumerate(digests.tolist())
     }
@@ -86,12 +83,12 @@ def write(folder: Path, snapshot: Snapshot) -> None:
         "equimodal": __version__,
         "torch": torch.__version__,
         "position": asdict(position),
-        "files": files,
+        "files": written,
         **snapshot.values,
     }
-    write_atomic(folder / "state.json", json.dumps(state))
+    files.write(folder / "state.json", json.dumps(state))
     for old in [*folder.glob("*.safetensors"), *folder.glob(".*.part")]:
-        if old.name not in files:
+        if old.name not in written:
             old.unlink(missing_ok=True)
 
 
@@ -100,17 +97,14 @@ def _device(snapshot: Snapshot) -> torch.device:
     return next(iter(snapshot.part("learner").values())).device
 
 
-def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> tuple[bytes, TrainingError | None]:
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> tuple[bytes, WriteError | None]:
     """The file's SHA-256; 32 zero bytes and the reason where it could not be written."""
     plain = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
     content = safetensors.torch.save(plain)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, content)
-    except TrainingError as error:
+        files.write(path, content)
+    except WriteError as error:
         return bytes(32), error
-    except OSError as error:
-        return bytes(32), TrainingError(f"{path.parent} cannot be made: {error.strerror}.")
     return hashlib.sha256(content).digest(), None
 
 
@@ -136,19 +130,19 @@ def read(folder: Path, rank: int = 0, processes: int | None = None) -> Snapshot 
         )
     try:
         position = Position(**state.pop("position"))
-        files: dict[str, str] = dict(state.pop("files"))
+        written: dict[str, str] = dict(state.pop("files"))
     except (KeyError, TypeError, ValueError):
         raise _damaged(path, "it does not say where training was") from None
-    if processes is not None and processes != len(files):
+    if processes is not None and processes != len(written):
         raise CheckpointError(
-            f"{folder} was written by {counted(len(files), 'process')}, this run has {processes}: use as many."
+            f"{folder} was written by {counted(len(written), 'process')}, this run has {processes}: use as many."
         )
-    names = list(files)
-    tensors = _tensors(folder / names[0], files[names[0]])
+    names = list(written)
+    tensors = _tensors(folder / names[0], written[names[0]])
     if rank:
         # Sums and generators are a process's own; of the learner it wrote what differs between processes.
         shared = {n: t for n, t in tensors.items() if not n.startswith(_OWN)}
-        tensors = shared | _tensors(folder / names[rank], files[names[rank]])
+        tensors = shared | _tensors(folder / names[rank], written[names[rank]])
     return Snapshot(position, tensors, state)
 
 

@@ -60,7 +60,8 @@ def fit(
     Raises:
         ConfigError: an option, the method or the folder cannot be used; nothing was written.
         CheckpointError: the checkpoint is damaged, or of another run.
-        TrainingError: the loss is not finite, or the disk is full; the last good checkpoint is kept.
+        TrainingError: the loss is not finite; the last good checkpoint is kept.
+        WriteError: the disk is full; the last good checkpoint is kept.
         KeyboardInterrupt: Ctrl-C; a checkpoint was written.
     """
     made = _method(method)

@@ -3,63 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, TrainingError
+from .. import files
+from ..errors import ConfigError, TrainingError, WriteError
 from .settings import HEADER
 
-__all__ = ["RunFolder", "write_atomic"]
-
-_FULL = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
-
-
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write beside the file, flush to the disk, and rename: the file is the old one or the new one, never a part.
-
-    Raises:
-        TrainingError: the disk is full, or the file cannot be written.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(
-        f".{path.name}.{os.getpid()}.part"
-    )  # another process may write it too
-    try:
-        _write_through(temporary, data)
-        os.replace(temporary, path)
-        _flush_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise TrainingError(_refusal(path, error)) from error
-
-
-def _write_through(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _refusal(path: Path, error: OSError) -> str:
-    if error.errno in _FULL:
-        return (
-            f"There is no room to write {path} ({error.strerror}): free some space and resume; "
-            "what was written before is whole."
-        )
-    return f"{path} cannot be written: {error.strerror}."
+__all__ = ["RunFolder"]
 
 
 @dataclass(frozen=True)
@@ -187,11 +141,11 @@ class RunFolder:
     def discarded_on_failure(self) -> Iterator[None]:
         """Within, what fails before the first checkpoint leaves no run, so that the call can be given again as it was.
 
-        A `TrainingError` leaves what there is: it is looked at, and resumed.
+        A `TrainingError` or a `WriteError` leaves what there is: it is looked at, and resumed.
         """
         try:
             yield
-        except TrainingError:
+        except (TrainingError, WriteError):
             raise
         except Exception:
             if not (self.checkpoint / "state.json").exists():
@@ -205,21 +159,15 @@ class RunFolder:
         if not self.metrics.exists():
             return []
         lines = self.metrics.read_text(encoding="utf-8").splitlines()[:epochs]
-        write_atomic(self.metrics, "".join(line + "\n" for line in lines))
+        files.write(self.metrics, "".join(line + "\n" for line in lines))
         return [json.loads(line) for line in lines]
 
     def add_epoch(self, figures: Mapping[str, Any]) -> None:
         """One more line in `metrics.jsonl`; a half-written one is cut when the run is resumed."""
-        try:
-            with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(figures) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise TrainingError(_refusal(self.metrics, error)) from error
+        files.append(self.metrics, json.dumps(figures) + "\n")
 
     def write_json(self, path: Path, values: Mapping[str, Any]) -> None:
-        write_atomic(path, json.dumps(values, indent=2) + "\n")
+        files.write(path, json.dumps(values, indent=2) + "\n")
 
     def read_json(self, path: Path) -> dict[str, Any]:
         try:

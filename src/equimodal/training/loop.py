@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import distributed
+from .. import distributed, files
 from ..core import Balanced, Method, Task
 from ..data.augmented import augmented
 from ..data.dropout import ModalityDropout
@@ -27,7 +27,7 @@ from ..models import Multimodal
 from . import checkpoint
 from .checkpoint import Position, Snapshot
 from .evaluate import Evaluation, batches, collect, evaluate
-from .folder import RunFolder, write_atomic
+from .folder import RunFolder
 from .place import Feed
 from .predictions import write_predictions
 from .progress import Progress
@@ -310,7 +310,7 @@ class Training:
         if self.job.resume:
             return
         self.folder.write_json(self.folder.split, self._split())
-        write_atomic(self.folder.config, self.settings.to_toml())
+        files.write(self.folder.config, self.settings.to_toml())
 
     def _split(self) -> dict[str, Any]:
         return {

@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .. import files
 from ..data.dataset import UNKNOWN, Dataset
 from .evaluate import Answers
-from .folder import write_atomic
 from .fused_weights import fuse
 
 __all__ = ["answered", "left_out", "right", "table", "write_predictions"]
@@ -95,7 +95,7 @@ def write_predictions(
     if left_out:
         made = made.replace_schema_metadata({LEFT_OUT: json.dumps(left_out)})
     pq.write_table(made, content)
-    write_atomic(path, content.getvalue())
+    files.write(path, content.getvalue())
 
 
 def left_out(path: Path) -> dict[str, str]:

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +23,10 @@ import torch
 from equimodal.cli import main
 from equimodal.data import Loader
 from equimodal.data.manifest import load
-from equimodal.data.manifest.prepare import prepare
-from equimodal.errors import ConfigError, DataError
+from equimodal.data.manifest.prepare import prepare, verify
+from equimodal.errors import ConfigError, DataError, WriteError
 from fixtures import own
+from fixtures.disk import file_limit
 from fixtures.media import write_wav
 
 pytest.importorskip("PIL", reason="needs the extra media")
@@ -145,18 +148,62 @@ def test_several_processes_make_the_same_shards(pets: Path, shards: Path, tmp_pa
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
+STOPPED = """
+import signal, sys
+from pathlib import Path
+from equimodal.data.manifest.prepare import prepare
+
+def stop(done, total):
+    if done == 2:
+        print("two", flush=True)
+        signal.pause()
+
+prepare(sys.argv[1], Path(sys.argv[2]), samples=10, workers=int(sys.argv[3]), progress=stop)
+"""
+
+
+@contextmanager
+def stopped(pets: Path, out: Path, workers: int = 0) -> Iterator[subprocess.Popen[str]]:
+    """A process that prepares and has finished two shards; it is killed."""
+    where = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", STOPPED, str(pets), str(out), str(workers)]
+    with subprocess.Popen(command, env=where, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "two\n"
+            yield other
+        finally:
+            other.kill()
+
+
+@pytest.mark.processes
+def test_two_commands_in_one_folder(
+    pets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with stopped(pets, tmp_path, workers=1) as other:
+        held = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+        assert main(["data", "prepare", str(pets), f"--out={tmp_path}"]) == 2
+        refused = f"equimodal: Another process ({other.pid}) prepares {tmp_path}: wait until it"
+        assert capsys.readouterr().err.startswith(refused)
+        assert all(path.stat().st_mtime_ns == time for path, time in held.items())
+    assert prepare(pets, tmp_path, samples=10).shards[0] == 3
+    assert verify(tmp_path) == []
+
+
+@pytest.mark.processes
+def test_no_process_outlives_a_killed_command(pets: Path, tmp_path: Path) -> None:
+    with stopped(pets, tmp_path, workers=2) as other:
+        other.kill()
+        assert other.communicate(timeout=60) == ("", None)  # when the last that can write has ended
+
+
 @pytest.mark.processes
 def test_a_killed_command_goes_on_where_it_was(pets: Path, shards: Path, tmp_path: Path) -> None:
-    code = (
-        "import os, signal, sys; from equimodal.data.manifest.prepare import prepare;"
-        "prepare(sys.argv[1], __import__('pathlib').Path(sys.argv[2]), samples=10,"
-        "progress=lambda done, total: done == 2 and os.kill(os.getpid(), signal.SIGKILL))"
-    )
-    where = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    killed = subprocess.run([sys.executable, "-c", code, str(pets), str(tmp_path)], env=where)
-    assert killed.returncode == -signal.SIGKILL
+    with stopped(pets, tmp_path) as other:
+        pass
+    assert other.returncode == -signal.SIGKILL
     assert not (tmp_path / "data.toml").exists()
-    (tmp_path / ".shard-00002.tar.part").write_bytes(b"half")
+    (tmp_path / ".shard-00002.tar.0123abcd.part").write_bytes(b"half")
     before = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("*.tar")}
     done = prepare(pets, tmp_path, samples=10)
     assert done.shards == (3, 2)
@@ -247,12 +294,22 @@ def test_what_a_killed_command_left_does_not_stop_the_next(tmp_path: Path) -> No
     for name in [p.name for p in (tmp_path / "out").iterdir()]:
         (tmp_path / "out" / f".{name}.part").write_bytes(b"half")
     assert prepare(path, tmp_path / "out", samples=6).shards == (2, 2)
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_a_full_disk_is_told_and_leaves_whole_shards(pets: Path, tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match=r"no room to write .*tar.*free"), file_limit(4000):
+        prepare(pets, tmp_path, samples=10)
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+    assert prepare(pets, tmp_path, samples=10).shards == (3, 0)
 
 
 def test_a_folder_with_other_files_is_left_alone(pets: Path, tmp_path: Path) -> None:
-    (tmp_path / "thesis.doc").write_text("mine")
-    with pytest.raises(ConfigError, match=r"holds other files, such as thesis.doc"):
-        prepare(pets, tmp_path)
+    for name in ("thesis.doc", "data.toml.bak", ".mine.part"):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(ConfigError, match=rf"holds other files, such as {name}"):
+            prepare(pets, tmp_path)
+        (tmp_path / name).unlink()
 
 
 def test_from_the_command_line_to_training(

@@ -1,28 +1,20 @@
-"""Trying every file of a manifest, in several processes where that is asked for."""
+"""Trying every file of a manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
+from ..pool import Progress, mapped
 from .samples import Samples
 from .streams import Stored, Stream
 
-__all__ = ["Progress", "mapped", "readable", "unreadable"]
-
-Progress = Callable[[int, int], None]
-"""Called with how many are done, and of how many."""
-
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+__all__ = ["attempt", "readable", "unreadable"]
 
 
 @dataclass(frozen=True)
@@ -48,29 +40,6 @@ def attempt(streams: Mapping[str, Stream], row: int) -> Tried:
             except DataError as error:
                 reasons[name] = str(error)
     return Tried(row, reasons)
-
-
-def mapped(
-    work: Callable[[Given], Made], given: list[Given], workers: int, chunk: int = 16
-) -> Iterator[Made]:
-    """The results in order; by this process if there are no workers. The work is sent to each of them once."""
-    if not workers or len(given) < 2:
-        yield from map(work, given)
-        return
-    count = min(workers, len(given))
-    with ProcessPoolExecutor(count, get_context("spawn"), _begin, (work,)) as pool:
-        yield from pool.map(_go_on, given, chunksize=chunk)
-
-
-_WORK: list[Callable[[Any], Any]] = []
-
-
-def _begin(work: Callable[[Any], Any]) -> None:
-    _WORK[:] = [work]
-
-
-def _go_on(given: Any) -> Any:
-    return _WORK[0](given)
 
 
 def unreadable(

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ...errors import DataError, counted
-from .attempt import Progress, mapped
+from ..pool import Progress, mapped
 from .learned import fit
 from .load import Opened, Rows, open_manifest
 from .measure import measures

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import DataError, counted
+from ...files import write
 from .guess import OPENED, OPTIONS, Draft, Found, hear, kind_in, kind_of
 from .load import PARTS, SPELLINGS
 
@@ -172,9 +174,8 @@ def write_rows(path: Path, draft: Draft, rows: Sequence[Mapping[str, str]]) -> N
     """The manifest."""
     names = [found.lines["column"][0] for found in draft.modalities]
     columns = [*dict.fromkeys(names), "label", *(["split"] if draft.split else [])]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(
-            file, columns, restval="", extrasaction="ignore", lineterminator="\n"
-        )
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write(path, text.getvalue())

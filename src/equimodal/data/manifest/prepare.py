@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import tarfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...errors import ConfigError, DataError
-from .attempt import Progress, attempt, mapped
+from ...files import whole, write
+from ...locks import alone
+from ..media.npz import npy
+from ..pool import Progress, mapped
+from .attempt import attempt
 from .load import Opened, Rows, absent, open_manifest
 from .recipe import Recipe
 from .shards import INDEX, RECORD, decoding, name_of
@@ -32,7 +36,7 @@ __all__ = ["Written", "prepare", "verify"]
 PLACES = pa.struct(
     [("shard", pa.int32()), ("offset", pa.int64()), ("size", pa.int64()), ("check", pa.int64())]
 )
-MANIFEST, TOML = "samples.parquet", "data.toml"
+MANIFEST, TOML, LOCK = "samples.parquet", "data.toml", "lock"
 Place = tuple[int, int, int]  # offset, size and CRC-32 of an array
 
 
@@ -94,12 +98,12 @@ def prepare(
         progress: called with how many shards are done, and of how many.
 
     Raises:
-        ConfigError: the folder holds something else, or there are no files to decode.
+        ConfigError: the folder holds something else, another process prepares it, or there are no files to decode.
         DataError: a file cannot be read.
+        WriteError: the disk is full, or the folder cannot be written.
     """
     opened = open_manifest(path)
-    recipe = opened.recipe
-    ahead = decoding(recipe)
+    ahead = decoding(opened.recipe)
     files = {n: s for n, s in opened.streams.items() if isinstance(s, Files) and n in ahead}
     if not files:
         raise ConfigError(f"{path} names no files to decode.")
@@ -108,20 +112,20 @@ def prepare(
     texts = [s for n, s in opened.streams.items() if isinstance(s, Files) and n not in files]
     unsaid = absent(opened, rows, [survey(s, rows) for s in texts], skip_unreadable)
     rows = rows[~np.isin(rows, list(unsaid))]
-    _make_room(out)
-    key = _key(opened, files, rows, samples)
-    chunks = [rows[i : i + samples] for i in range(0, len(rows), samples)]
-    there = sum(_stored(out, number, key) is not None for number in range(len(chunks)))
-    work = partial(_shard, opened, files, out, key, skip_unreadable)
-    done: list[Shard] = []
-    for shard in mapped(work, list(enumerate(chunks)), workers, chunk=1):
-        done.append(shard)
-        if progress is not None:
-            progress(len(done), len(chunks))
-    left_out = unsaid | {int(row): why for shard in done for row, why in shard.left_out.items()}
-    _write_table(opened, out, left_out)
-    _write_index(out, done, opened, left_out)
-    toml = _write_toml(recipe, out)
+    with _taken(out):
+        key = _key(opened, files, rows, samples)
+        chunks = [rows[i : i + samples] for i in range(0, len(rows), samples)]
+        there = sum(_stored(out, number, key) is not None for number in range(len(chunks)))
+        work = partial(_shard, opened, files, out, key, skip_unreadable)
+        done = []
+        for shard in mapped(work, list(enumerate(chunks)), workers, chunk=1):
+            done.append(shard)
+            if progress is not None:
+                progress(len(done), len(chunks))
+        left_out = unsaid | {int(row): why for shard in done for row, why in shard.left_out.items()}
+        _write_table(opened, out, left_out)
+        _write_index(out, done, opened, left_out)
+        toml = _write_toml(opened.recipe, out)
     return Written(
         toml,
         (len(done), there),
@@ -140,13 +144,31 @@ def _key(opened: Opened, files: Mapping[str, Files], rows: Rows, samples: int) -
     return digest.hexdigest()
 
 
+@contextmanager
+def _taken(out: Path) -> Iterator[None]:
+    """Within, no other process prepares the folder, and nothing half written is in it."""
+    _make_room(out)
+    with alone(out / LOCK, partial(_busy, out)):
+        for part in out.glob(".*.part"):  # of a killed command, as there is no other now
+            part.unlink(missing_ok=True)
+        yield
+
+
+def _busy(out: Path, process: str) -> str:
+    return (
+        f"Another process ({process}) prepares {out}: wait until it has ended and give the command again, or "
+        "choose another folder by --out."
+    )
+
+
 def _make_room(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{out} cannot be made: {error.strerror}.") from None
-    whole = "|".join(map(re.escape, (INDEX, RECORD, MANIFEST, TOML)))
-    own = re.compile(rf"\.?(shard-\d{{5}}\.(tar|json)|{whole})(\.part)?")
+    fixed = "|".join(map(re.escape, (INDEX, RECORD, MANIFEST, TOML, LOCK)))
+    name = rf"(shard-\d{{5}}\.(tar|json)|{fixed})"
+    own = re.compile(rf"{name}|\.{name}(\.\w+)?\.part")
     strange = [path.name for path in sorted(out.iterdir()) if not own.fullmatch(path.name)]
     if strange:
         raise ConfigError(f"{out} holds other files, such as {strange[0]}; choose an empty folder.")
@@ -176,17 +198,10 @@ def _shard(
     found = _stored(out, number, key)
     if found is not None:
         return found
-    path, part = out / name_of(number), out / f".{name_of(number)}.part"
-    try:
+    with whole(out / name_of(number)) as part:
         places, left_out = _pack(part, files, rows, skip)
-    except DataError:
-        part.unlink()
-        raise
-    sha256 = _flush(part)
-    size = part.stat().st_size
-    os.replace(part, path)
-    shard = Shard(number, key, size, sha256, places, left_out)
-    _write(out / f"shard-{number:05}.json", json.dumps(asdict(shard)).encode())
+        shard = Shard(number, key, part.stat().st_size, _sha256(part), places, left_out)
+    write(out / f"shard-{number:05}.json", json.dumps(asdict(shard)).encode())
     return shard
 
 
@@ -212,13 +227,7 @@ def _pack(
 
 def _decoded(files: Mapping[str, Files], row: int) -> dict[str, bytes]:
     """For each modality that a row has what decoding gives, as the bytes of an ``.npy`` file."""
-    found = {}
-    for name, stream in files.items():
-        if stream.present[row]:
-            buffer = io.BytesIO()
-            np.save(buffer, stream.decoded(row).numpy(), allow_pickle=False)
-            found[name] = buffer.getvalue()
-    return found
+    return {n: npy(s.decoded(row).numpy()) for n, s in files.items() if s.present[row]}
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> Place:
@@ -230,21 +239,9 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> Place:
     return offset, len(data), zlib.crc32(data)
 
 
-def _flush(path: Path) -> str:
-    """SHA-256 of a file that is now on the disk."""
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def _write_table(opened: Opened, out: Path, left_out: Mapping[int, str]) -> None:
@@ -268,7 +265,7 @@ def _write_table(opened: Opened, out: Path, left_out: Mapping[int, str]) -> None
             columns[column] = pa.array(texts, pa.string())
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer)
-    _write(out / MANIFEST, buffer.getvalue())
+    write(out / MANIFEST, buffer.getvalue())
 
 
 def _contents(stream: Files, row: int) -> str | None:
@@ -291,14 +288,14 @@ def _write_index(
         columns[name] = pa.StructArray.from_arrays(fields, fields=list(PLACES))
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer)
-    _write(out / INDEX, buffer.getvalue())
+    write(out / INDEX, buffer.getvalue())
     record = {
         "decoding": decoding(opened.recipe),
         "sizes": {name_of(s.number): s.size for s in shards},
         "sha256": {name_of(s.number): s.sha256 for s in shards},
         "left_out": {str(row): why for row, why in left_out.items()},
     }
-    _write(out / RECORD, (json.dumps(record, indent=2) + "\n").encode())
+    write(out / RECORD, (json.dumps(record, indent=2) + "\n").encode())
 
 
 def _write_toml(recipe: Recipe, out: Path) -> Path:
@@ -311,7 +308,7 @@ def _write_toml(recipe: Recipe, out: Path) -> Path:
 
     key = r"""(?m)^[ \t]*(["']?)(manifest|shards)\1[ \t]*=.*\n?"""
     text = re.sub(key, other, top) + "".join(tables)
-    _write(out / TOML, text.encode())
+    write(out / TOML, text.encode())
     return out / TOML
 
 
@@ -320,9 +317,8 @@ def verify(folder: Path) -> list[str]:
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     found = []
     for name, expected in record["sha256"].items():
-        with (folder / name).open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-                found.append(
-                    f"{folder / name} is damaged: its SHA-256 is another; delete it and prepare again"
-                )
+        if _sha256(folder / name) != expected:
+            found.append(
+                f"{folder / name} is damaged: its SHA-256 is another; delete it and prepare again"
+            )
     return found

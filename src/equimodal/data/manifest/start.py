@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import ConfigError, DataError
+from ...files import write
 from .folder import draft_folder, write_rows
 from .guess import Draft, draft_table
 
@@ -97,5 +98,5 @@ def _write(target: Path, base: Path, draft: Draft, overwrite: bool) -> Started:
             f"The data TOML must lie beside its manifest, in {base}; {target} does not."
         )
     _refuse(target, overwrite)
-    target.write_text(draft.text(), encoding="utf-8")
+    write(target, draft.text())
     return Started(target, (target,), tuple(draft.notes))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import os
 import shutil
 import tarfile
 import zipfile
@@ -15,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ...errors import DataError
+from ...files import whole
 
 __all__ = ["unpack"]
 
@@ -39,6 +39,7 @@ def unpack(archive: Path, folder: Path, progress: Callable[[int, int], None] | N
 
     Raises:
         DataError: the archive is missing or damaged, or a member leads out of the folder.
+        WriteError: a file cannot be written.
     """
     if not archive.is_file():
         raise DataError(f"{archive} does not exist.")
@@ -82,14 +83,13 @@ def _write(
                 raise DataError(
                     f"{archive}: {name!r} would be written through a link out of {folder}."
                 )
-            place.parent.mkdir(parents=True, exist_ok=True)
-            part = place.with_name(f".{place.name}.part")
-            try:
-                with opened() as content, part.open("wb") as file:
-                    shutil.copyfileobj(content, file)
-                os.replace(part, place)
-            finally:
-                part.unlink(missing_ok=True)
+            # An archive may hold a hundred thousand files, and can be unpacked again.
+            with (
+                whole(place, durable=False) as part,
+                opened() as content,
+                part.open("wb") as file,
+            ):
+                shutil.copyfileobj(content, file)
         if progress is not None:
             progress(done, len(members))
     return len(members)

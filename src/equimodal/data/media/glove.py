@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError
+from ...errors import DataError, WriteError
+from ...files import whole
 
 __all__ = ["Vectors", "open_vectors"]
 
@@ -67,14 +67,12 @@ def open_vectors(path: Path) -> Vectors:
     names = ("hashes", "rows", "matrix")
     if not (folder / "matrix.npy").is_file():
         made = _parse(path)
-        if not os.access(path.parent, os.W_OK):
+        try:
+            for name in names:  # the matrix last: where it is, all is
+                with whole(folder / f"{name}.npy") as part, part.open("wb") as file:
+                    np.save(file, getattr(made, name))
+        except WriteError:  # a full or read-only disk costs time, not the run
             return made
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in names:  # the matrix last: where it is, all is
-            part = folder / f"{name}.{os.getpid()}.part"
-            with part.open("wb") as file:
-                np.save(file, getattr(made, name))
-            part.replace(folder / f"{name}.npy")
     return Vectors(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in names))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError
+from ...files import whole
 from .points import bordered, cloud
 
 __all__ = ["Digit", "labels_of", "read_digit", "read_h5", "write_h5"]
@@ -51,19 +52,15 @@ def write_h5(path: Path, images: NDArray[np.uint8], labels: Sequence[int]) -> No
 
     Raises:
         ConfigError: h5py is not installed.
+        WriteError: the file cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with _h5py().File(part, "w") as file:
-            for i, (image, label) in enumerate(zip(bordered(images), labels, strict=True)):
-                made, group = cloud(image), file.create_group(str(i))
-                group.create_dataset("img", data=image / 255)
-                group.create_dataset("points", data=made.points)
-                group.create_dataset("normals", data=made.normals)
-                group.attrs["label"] = int(label)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(path) as part, _h5py().File(part, "w") as file:
+        for i, (image, label) in enumerate(zip(bordered(images), labels, strict=True)):
+            made, group = cloud(image), file.create_group(str(i))
+            group.create_dataset("img", data=image / 255)
+            group.create_dataset("points", data=made.points)
+            group.create_dataset("normals", data=made.normals)
+            group.attrs["label"] = int(label)
 
 
 def read_h5(path: Path, count: int | None = None) -> Iterator[Digit]:

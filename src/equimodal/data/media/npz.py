@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -13,9 +14,16 @@ from numpy.typing import NDArray
 
 from ...errors import DataError
 
-__all__ = ["Array", "read"]
+__all__ = ["Array", "npy", "read"]
 
 Array = NDArray[Any]
+
+
+def npy(values: Array) -> bytes:
+    """What is in the ``.npy`` file of an array."""
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    return buffer.getvalue()
 
 
 def read(path: Path, names: Sequence[str] | None = None) -> dict[str, Array]:

@@ -1,0 +1,51 @@
+"""Being the one process that works in a folder. The system releases a lock when its process ends, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from .errors import ConfigError
+
+__all__ = ["alone"]
+
+
+@contextlib.contextmanager
+def alone(path: Path, busy: Callable[[str], str]) -> Iterator[None]:
+    """Hold a lock.
+
+    Args:
+        path: of the lock's file. It stays, as a process that is about to lock a file that was deleted would not see the next.
+        busy: the refusal, given the id of the process that holds it.
+
+    Raises:
+        ConfigError: another process holds it, or it cannot be held here.
+    """
+    with _opened(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(busy(os.pread(file, 20, 0).decode() or "unknown")) from None
+        except OSError as error:
+            raise ConfigError(
+                f"{path} cannot be locked ({error.strerror}): choose a folder on a file system that has locks."
+            ) from None
+        with contextlib.suppress(OSError):  # it only says who; the disk may be full
+            os.ftruncate(file, 0)
+            os.pwrite(file, str(os.getpid()).encode(), 0)
+        yield
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
+    try:
+        yield file
+    finally:
+        os.close(file)
