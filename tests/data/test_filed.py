@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from equimodal.data.media.image import Image
 from equimodal.data.media.video import Video
 from equimodal.data.prepare import prepare
 from equimodal.errors import ConfigError, DataError
+from fixtures.disk import file_limit
 from fixtures.media import write_image
 from fixtures.published import write_mfeat
 from fixtures.trees import write_food101
@@ -55,6 +58,28 @@ def test_what_is_kept_is_made_anew_when_its_file_changes_or_is_damaged(tmp_path:
     write_image(tmp_path / "in" / "5.png", (50, 40), (10, 0, 0))
     assert reds(every) == [0, 40, 80, 120, 160, 10]
     assert not list((tmp_path / "kept").rglob("*.part"))
+
+
+def test_a_full_disk_costs_time_and_not_the_run(tmp_path: Path) -> None:
+    every = pictures(tmp_path / "in", cache=tmp_path / "kept")
+    with file_limit(100):
+        assert reds(every) == [0, 40, 80, 120, 160, 200]
+    assert not [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+
+
+@pytest.mark.processes
+def test_two_commands_may_decode_into_one_folder(tmp_path: Path) -> None:
+    """As processes that train do: each file is the whole of what one of them made."""
+    write_food101(tmp_path)
+    command = [sys.executable, "-m", "equimodal", "data", "prepare", "food101(size=8)"]
+    running = [
+        subprocess.Popen([*command, f"--data-root={tmp_path}"], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate()[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0], said
+    assert said[0] == said[1] and "samples are decoded in" in said[0]
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_files_of_one_name_size_and_time_are_kept_apart(tmp_path: Path) -> None:

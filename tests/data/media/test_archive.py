@@ -9,7 +9,8 @@ import pytest
 
 from equimodal.cli import main
 from equimodal.data.media.archive import unpack
-from equimodal.errors import DataError
+from equimodal.errors import DataError, WriteError
+from fixtures.disk import file_limit
 
 GOOD = {"AVE_Dataset/testSet.txt": b"Bark&a&good&0&10\n", "AVE_Dataset/AVE/a.mp4": b"film" * 5000}
 
@@ -76,3 +77,11 @@ def test_damaged_archives_are_named(tmp_path: Path, name: str) -> None:
         unpack(archive, tmp_path / "out")
     with pytest.raises(DataError, match="does not exist"):
         unpack(tmp_path / "none.zip", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_a_full_disk_is_told_and_leaves_no_part_of_a_file(tmp_path: Path, name: str) -> None:
+    archive = write_archive(tmp_path / name, {"in/1": b"1", "in/2": b"2" * 5000})
+    with pytest.raises(WriteError, match=r"no room to write .*in/2"), file_limit(1000):
+        unpack(archive, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["in", "1"]

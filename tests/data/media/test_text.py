@@ -8,6 +8,7 @@ import pytest
 from equimodal.data.media.glove import open_vectors
 from equimodal.data.media.text import Text, vocabulary
 from equimodal.errors import ConfigError, DataError
+from fixtures.disk import file_limit
 from fixtures.media import write_glove
 
 WORDS = {
@@ -34,6 +35,13 @@ def test_vectors_are_found_by_word_and_kept_as_a_matrix(glove: Path) -> None:
     open_vectors.cache_clear()
     assert isinstance(open_vectors(glove).matrix, np.memmap)
     assert open_vectors(glove).of(["bread"])[0] == pytest.approx([-0.5, 1e-3])
+
+
+def test_vectors_on_a_full_disk_are_found_all_the_same(glove: Path) -> None:
+    with file_limit(150):  # of a matrix and its header
+        found = open_vectors(glove)
+    assert found.of(["bread"])[0] == pytest.approx([-0.5, 1e-3])
+    assert not list(glove.parent.rglob("matrix.npy")) and not list(glove.parent.rglob(".*.part"))
 
 
 def test_the_header_of_word2vec_is_not_a_word(tmp_path: Path) -> None:
