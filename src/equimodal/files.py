@@ -98,9 +98,9 @@ def _remove(part: Path) -> None:
 
 
 def _is_about(error: OSError, part: Path) -> bool:
-    """Whether writing failed, and not the reading of what is written, which names another file or has a class of its own."""
+    """Whether writing failed, and not the reading of what is written, which names another file or is no error of the system."""
     if error.filename is None:
-        return error.errno is not None or type(error) is OSError  # NumPy's has no number
+        return error.errno is not None
     named = Path(str(error.filename))
     return named.is_relative_to(part) or part.is_relative_to(named)
 
@@ -111,4 +111,4 @@ def _refusal(path: Path, error: OSError) -> str:
             f"There is no room to write {path} ({error.strerror}): free some space, then resume or give the command again; "
             "what was written before is whole."
         )
-    return f"{path} cannot be written: {error.strerror or error}."
+    return f"{path} cannot be written: {error.strerror}."

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, WriteError
-from ...files import whole
+from ...files import write
+from .npz import npy
 
 __all__ = ["Vectors", "open_vectors"]
 
@@ -69,8 +70,7 @@ def open_vectors(path: Path) -> Vectors:
         made = _parse(path)
         try:
             for name in names:  # the matrix last: where it is, all is
-                with whole(folder / f"{name}.npy") as part, part.open("wb") as file:
-                    np.save(file, getattr(made, name))
+                write(folder / f"{name}.npy", npy(getattr(made, name)))
         except WriteError:  # a full or read-only disk costs time, not the run
             return made
     return Vectors(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in names))

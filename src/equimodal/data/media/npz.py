@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 
 def npy(values: Array) -> bytes:
-    """What is in the ``.npy`` file of an array."""
+    """What is in the ``.npy`` file of an array. NumPy itself may write a part of it to a full disk, and not say so."""
     buffer = io.BytesIO()
     np.save(buffer, values, allow_pickle=False)
     return buffer.getvalue()
