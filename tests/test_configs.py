@@ -116,7 +116,10 @@ def data_of(settings: Settings, shared: Path | None, folder: Path) -> Splits:
         changed = more.get(name, {"size": 32, "validation": 0})
         small = with_options(settings.data, cache="off", **changed)
         return load_data(settings.changed(data=small, data_root=str(folder)))
-    small = {"mnist3d": "mnist3d(samples=(40, 20), points=64)"}
+    small = {
+        "avmnist": "avmnist(size='tiny', cache='off')",
+        "mnist3d": "mnist3d(samples=(40, 20), points=64)",
+    }
     known = small.get(settings.data, settings.data)
     return load_data(settings.changed(data=known, data_root=str(shared)))
 
