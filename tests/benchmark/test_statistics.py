@@ -205,6 +205,31 @@ def test_bootstraps_are_those_of_each_row_and_of_a_slow_loop() -> None:
     assert (found[1].low, found[1].high) == pytest.approx(np.quantile(means, [0.025, 0.975]))
 
 
+def test_groups_are_drawn_whole() -> None:
+    """Samples of which there are three each say no more than once; of groups of other sizes a slow loop."""
+    rng = np.random.default_rng(5)
+    rows = [rng.random((s, 30)) < 0.6 for s in (3, 2)]
+    thrice, order = np.repeat(np.arange(30), 3), rng.permutation(90)
+    many = [row[:, thrice][:, order] for row in rows]
+    for one, other in zip(
+        statistics.bootstraps(rows), statistics.bootstraps(many, thrice[order] + 7), strict=True
+    ):
+        assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=1e-6)
+    groups = np.array([4, 2, 2, 9, 4, 4, 9, 2, 2, 2])
+    right = rng.random((2, 10)) < 0.5
+    [found] = statistics.bootstraps([right], groups, draws=100)
+    runs, units = (
+        np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), 100)
+        for seed, size in ((0, 2), (1, 3))
+    )
+    means = []
+    for b in range(100):
+        drawn = [sum(units[b, k] for k in range(3) if g == (2, 4, 9)[k]) for g in groups]
+        sums = sum(runs[b, s] * drawn[n] * right[s, n] for s in range(2) for n in range(10))
+        means.append(sums / (2 * sum(drawn)))
+    assert (found.low, found.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=1e-6)
+
+
 def test_probability_of_being_better() -> None:
     assert statistics.better([1, 2], [0, 1]) == (1 + 0.5 + 1 + 1) / 4
 

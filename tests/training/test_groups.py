@@ -9,6 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from equimodal.benchmark import tables
+from equimodal.benchmark.grid import Grid
+from equimodal.benchmark.run import bench
+from equimodal.benchmark.statistics import bootstraps
+from equimodal.benchmark.summary import Summary
 from equimodal.cli import main
 from equimodal.data import Arrays, Splits
 from equimodal.diagnostics.intervals import rate
@@ -18,6 +23,7 @@ from equimodal.training.evaluate import evaluate
 from equimodal.training.fit import fit
 from equimodal.training.groups import effective_samples, mean_spread, worth
 from fixtures import small
+from fixtures.bench import Here
 
 RIGHT = np.array([1, 1, 1, 0, 1, 0, 0, 1, 1, 1], dtype=float)
 THRICE = np.repeat(np.arange(10), 3)
@@ -97,22 +103,28 @@ def test_a_run_says_what_its_test_samples_are_worth(
     assert lead in page.read_text()
 
 
-def test_predictions_of_a_file_keep_their_groups(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """As a user: a table in which each patient stands three times."""
+def patients(folder: Path) -> Path:
+    """A table in which each of 40 patients stands three times, and its TOML."""
     rng = np.random.default_rng(0)
     lines = ["a1,a2,b1,b2,label,patient"]
     for patient in range(40):
         label = patient % 2
         values = ",".join(f"{value:.4f}" for value in rng.normal(size=4) + label)
         lines += [f"{values},{'xy'[label]},p{patient}"] * 3
-    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
-    (tmp_path / "data.toml").write_text(
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    (folder / "data.toml").write_text(
         'manifest = "table.csv"\nlabel = "label"\ngroup = "patient"\ntest = 0.4\nvalidation = 0.2\n'
-        '[modalities.a]\nkind = "table"\ncolumns = ["a1", "a2"]\n[modalities.b]\nkind = "table"\ncolumns = ["b1", "b2"]\n'
+        '[modalities.a]\nkind = "table"\ncolumns = ["a1", "a2"]\n'
+        '[modalities.b]\nkind = "table"\ncolumns = ["b1", "b2"]\n'
     )
-    command = ["train", str(tmp_path / "data.toml"), "--epochs", "1", "--device", "cpu"]
+    return folder / "data.toml"
+
+
+def test_predictions_of_a_file_keep_their_groups(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a user: a table in which each patient stands three times."""
+    command = ["train", str(patients(tmp_path)), "--epochs", "1", "--device", "cpu"]
     assert main([*command, "--out", str(tmp_path / "run")]) == 0
     assert "48 samples of 16 groups" in capsys.readouterr().out
     assert main(["predict", str(tmp_path / "run")]) == 0
@@ -123,3 +135,18 @@ def test_predictions_of_a_file_keep_their_groups(
     known = rate(right.astype(float), table["group"].to_numpy())
     assert known is not None
     assert f"95% interval {100 * known.low:.1f} to {100 * known.high:.1f}" in said
+
+
+def test_the_intervals_of_a_bench_are_over_groups(tmp_path: Path) -> None:
+    """As over one row of each patient, drawn with the same seeds."""
+    settings = {"epochs": 1, "probe": False, "schedule": "none"}
+    values = {"data": [{"name": "patients", "data": str(patients(tmp_path))}], "alone": False}
+    made = Grid.of({**values, "methods": ["joint()"], "seeds": "0-2", "settings": settings}, "b")
+    summary = Summary.read(bench(made, tmp_path / "b", executor=Here()))
+    [line] = summary.lines
+    assert line.groups is not None and np.bincount(line.groups).tolist() == [3] * 16
+    once = line.right([0, 1, 2])[:, np.unique(line.groups, return_index=True)[1]]
+    wanted = bootstraps([once])[0]
+    found = tables.intervals(summary, summary.places[0], [line])[0]
+    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=1e-6)
+    assert found.high - found.low > 0

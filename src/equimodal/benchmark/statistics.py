@@ -239,35 +239,50 @@ def bootstrap(
 
 
 def bootstraps(
-    rows: Sequence[NDArray[np.bool_]], draws: int = 2000, seed: int = 0
+    rows: Sequence[NDArray[np.bool_]],
+    groups: NDArray[np.int64] | None = None,
+    draws: int = 2000,
+    seed: int = 0,
 ) -> list[Interval]:
     """`bootstrap` of many rows at once, which is many times faster.
 
     Args:
         rows: each [S, N]; rows may differ in S, and those of other data in N.
+        groups: [N] what the samples of all rows are of, if several are of one: groups are then drawn, whole.
         draws, seed: as there.
     """
     found: dict[int, Interval] = {}
     for size in {row.shape[1] for row in rows}:
         alike = [i for i, row in enumerate(rows) if row.shape[1] == size]
-        intervals = _intervals([rows[i].astype(np.float32) for i in alike], draws, seed)
+        intervals = _intervals([rows[i].astype(np.float32) for i in alike], draws, seed, groups)
         found |= zip(alike, intervals, strict=True)
     return [found[i] for i in range(len(rows))]
 
 
-def _intervals(rows: Sequence[NDArray[np.float32]], draws: int, seed: int) -> list[Interval]:
+def _intervals(
+    rows: Sequence[NDArray[np.float32]],
+    draws: int,
+    seed: int,
+    groups: NDArray[np.int64] | None = None,
+) -> list[Interval]:
     """Of rows over the same N samples: sums over drawn samples for all runs in one product, then over drawn runs."""
     runs = np.concatenate(rows)
-    of_samples = _weights(draws, runs.shape[1], seed + 1)
+    sizes = np.ones(runs.shape[1], dtype=np.float32)
+    if groups is not None:
+        codes = np.unique(groups, return_inverse=True)[1]
+        sizes = np.bincount(codes).astype(np.float32)
+        runs = np.stack([np.bincount(codes, run) for run in runs]).astype(np.float32)
+    of_units = _weights(draws, len(sizes), seed + 1)
     ends = np.cumsum([len(row) for row in rows])
     means = np.empty((len(rows), draws))
-    block = max(1, WEIGHTS // runs.shape[1])
+    block = max(1, WEIGHTS // len(sizes))
     for start in range(0, draws, block):
         part = slice(start, start + block)
-        sums = np.split(runs @ of_samples[part].astype(np.float32).T, ends[:-1])
+        weights = of_units[part].astype(np.float32).T
+        sums, samples = np.split(runs @ weights, ends[:-1]), sizes @ weights
         for i, (row, of_runs) in enumerate(zip(rows, sums, strict=True)):
             drawn = _weights(draws, len(row), seed)[part].T
-            means[i, part] = (of_runs * drawn).sum(0, dtype=np.float64) / row.size
+            means[i, part] = (of_runs * drawn).sum(0, dtype=np.float64) / (len(row) * samples)
     bounds = np.quantile(means, [ALPHA / 2, 1 - ALPHA / 2], axis=1)
     centres = [float(row.mean(dtype=np.float64)) for row in rows]
     return [

@@ -39,6 +39,7 @@ class Record:
         reason: why it failed.
         results: as in `results.json`.
         right: the test samples in their order, a bit each, 1 where the fused prediction is right; hexadecimal.
+        groups: what each test sample is of, where several may be of one: int32 numbers from 0, little-endian, zlib's, hexadecimal.
         wall: seconds that the last sitting took, from reading the settings to the results.
     """
 
@@ -47,6 +48,7 @@ class Record:
     reason: str = ""
     results: Mapping[str, Any] | None = None
     right: str = ""
+    groups: str = ""
     wall: float = 0.0
 
     @property

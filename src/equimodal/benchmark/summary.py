@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -96,6 +97,14 @@ class Line:
                 rows.append((cell.seed, np.unpackbits(packed, count=_samples(record)).astype(bool)))
         by_seed = dict(rows)
         return np.stack([by_seed[seed] for seed in seeds])
+
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """[N], what the test samples are of, where several may be of one; the same in every run."""
+        packed = next((r.groups for r in self.records if r is not None and r.groups), "")
+        if not packed:
+            return None
+        return np.frombuffer(zlib.decompress(bytes.fromhex(packed)), "<i4").astype(np.int64)
 
 
 def _samples(record: Record) -> int:

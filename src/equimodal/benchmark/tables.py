@@ -207,7 +207,8 @@ def intervals(
     split = summary.split_of(place)
     if split is not None:
         return [statistics.corrected_interval(line.accuracy, *split) for line in lines]
-    return statistics.bootstraps([line.right(list(line.done)) for line in lines])
+    groups = next((line.groups for line in lines if line.groups is not None), None)
+    return statistics.bootstraps([line.right(list(line.done)) for line in lines], groups)
 
 
 def _bounds(summary: Summary, place: tuple[str, str], lines: Sequence[Line]) -> list[Cell]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import zlib
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -139,9 +140,12 @@ def record_of(store: Store, key: str, wall: float = 0.0) -> Record:
     """The record of a run that is finished."""
     import numpy as np
 
-    from ..training.predictions import right
+    from ..training.predictions import groups, right
 
     folder = store.folder(key)
     packed = np.packbits(right(folder.predictions)).tobytes().hex()
-    results = folder.read_json(folder.results)
-    return Record(key, "done", results=results, right=packed, wall=wall)
+    results, of = folder.read_json(folder.results), ""
+    if (known := groups(folder.predictions)) is not None:
+        codes = np.unique(known, return_inverse=True)[1].astype("<i4")
+        of = zlib.compress(codes.tobytes()).hex()
+    return Record(key, "done", results=results, right=packed, groups=of, wall=wall)

@@ -28,7 +28,7 @@ from ..data.dataset import UNKNOWN, Dataset
 from .evaluate import Answers
 from .fused_weights import fuse
 
-__all__ = ["answered", "left_out", "right", "table", "write_predictions"]
+__all__ = ["answered", "groups", "left_out", "right", "table", "write_predictions"]
 
 LEFT_OUT = b"left_out"
 
@@ -107,13 +107,19 @@ def left_out(path: Path) -> dict[str, str]:
 
 def answered(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.int64] | None]:
     """Whether the predictions of a file are right, of those of its samples whose class is known; and the groups of these, if any."""
-    columns = ["target", "prediction"]
-    if grouped := "group" in pq.read_schema(path).names:
-        columns += ["group"]
-    found = pq.read_table(path, columns=columns)
-    found = found.filter(pc.is_valid(found["target"]))
+    found = pq.read_table(path, columns=["target", "prediction"])
+    known: NDArray[np.bool_] = pc.is_valid(found["target"]).to_numpy()
+    found, of = found.filter(known), groups(path)
     same: NDArray[np.bool_] = pc.equal(found["target"], found["prediction"]).to_numpy()
-    return same, found["group"].to_numpy() if grouped else None
+    return same, None if of is None else of[known]
+
+
+def groups(path: Path) -> NDArray[np.int64] | None:
+    """[N] what the samples of a file are of, where several may be of one; else None."""
+    if "group" not in pq.read_schema(path).names:
+        return None
+    found: NDArray[np.int64] = pq.read_table(path, columns=["group"])["group"].to_numpy()
+    return found
 
 
 def right(path: Path, of: str = "fused") -> NDArray[np.bool_]:
