@@ -30,8 +30,8 @@ demo: $(READY) ## train, compare and tabulate four methods on real digits (about
 test: $(READY) ## the tests
 	$(PYTEST)
 
-unit: $(READY) ## the tests that start no processes
-	$(PYTEST) -m "not processes"
+unit: $(READY) ## the tests of single parts: no processes, no whole commands, benches or hosts
+	$(PYTEST) -m "not processes and not whole"
 
 check: lint types docs test ## everything that must hold before a commit
 

@@ -124,6 +124,7 @@ def data_of(settings: Settings, shared: Path | None, folder: Path) -> Splits:
     return load_data(settings.changed(data=known, data_root=str(shared)))
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("path", pairs(), ids=lambda p: p.stem)
 def test_encoders_read_the_data(path: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     settings = Settings.from_toml(path)
@@ -190,6 +191,7 @@ def test_recipe_has_the_input_of_its_paper(name: str, trees_of: Path) -> None:
     assert dict(data.train.shapes) == {"audio": sound, "video": (frames, 3, 224, 224)}
 
 
+@pytest.mark.whole
 def test_a_recipe_of_media_trains(tmp_path: Path) -> None:
     pytest.importorskip("av", reason="needs the extra media")
     trees.write_cremad(tmp_path, actors=(1001, 1002))

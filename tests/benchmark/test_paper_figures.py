@@ -26,6 +26,8 @@ from equimodal.training.predictions import right, write_predictions
 from equimodal.training.run import load, load_data
 from fixtures.bench import Here, grid
 
+pytestmark = pytest.mark.whole
+
 
 def figures_of(page: Page) -> dict[str, Figure]:
     parts = [part for section in page.sections for part in section.parts]

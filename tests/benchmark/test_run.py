@@ -39,6 +39,8 @@ from equimodal.training.settings import Settings
 from fixtures import own
 from fixtures.bench import Here, grid
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Store:

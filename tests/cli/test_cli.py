@@ -17,6 +17,8 @@ from equimodal.cli import app, main
 from equimodal.cli.options import Options
 from equimodal.training.settings import Settings
 
+pytestmark = pytest.mark.whole
+
 SMALL = [
     "--encoders.image=cnn(channels=1, widths=(4,), kernels=(3,), width=8)",
     "--encoders.points=pointnet(width=8, widths=(8,))",

@@ -19,6 +19,8 @@ from equimodal.training.predictions import left_out
 from fixtures import own
 from fixtures.media import write_cube, write_video, write_wav
 
+pytestmark = pytest.mark.whole
+
 pytest.importorskip("PIL", reason="needs the extra media")
 QUICK = ["--method=joint()", "--no-probe", "--fit-fusion=off", "--threads=1", "--device=cpu"]
 

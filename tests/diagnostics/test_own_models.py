@@ -16,6 +16,8 @@ import equimodal
 from equimodal.diagnostics import Diagnosis
 from equimodal.errors import DataError
 
+pytestmark = pytest.mark.whole
+
 
 def uses_first_alone(found: Diagnosis, accuracy: float) -> None:
     first, second = found.modalities

@@ -20,6 +20,8 @@ from equimodal.data import Arrays, Loader
 from equimodal.errors import ConfigError
 from equimodal.testing import Training, World, maker
 
+pytestmark = pytest.mark.whole
+
 WORLD = World.of(2)
 # One update per batch, several, rows per loss, gradients and inputs changed, a rate of its own, data read at an epoch's start.
 METHODS = [

@@ -351,6 +351,7 @@ ADAMW = {"optimizer": "adamw", "lr": 0.01, "clip": 0.5, "schedule": "cosine"}
 IBML = {"method": "ibml() + fixtures.small:Signalled()", "accumulate": 2}
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("special", [SGD, ADAMW, IBML])
 @pytest.mark.parametrize("step", [0, 2, 4, 5, 8, 14])
 def test_an_interrupted_run_ends_as_if_nothing_had_been(
