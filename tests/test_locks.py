@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from equimodal.errors import ConfigError
-from equimodal.locks import alone
+from equimodal.locks import alone, alone_in
 
 
 def busy(process: str) -> str:
@@ -44,6 +46,26 @@ def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
     os.waitpid(child, 0)
     with alone(tmp_path / "lock", busy):
         assert (tmp_path / "lock").read_text() == str(os.getpid())
+
+
+def test_a_folder_is_held_without_a_file_in_it(tmp_path: Path) -> None:
+    with alone_in(tmp_path, "It is taken."):
+        assert not list(tmp_path.iterdir())
+        with pytest.raises(ConfigError, match="^It is taken.$"), alone_in(tmp_path, "It is taken."):
+            raise AssertionError("two are at work")
+    with alone_in(tmp_path, "It is taken."):
+        pass
+
+
+def test_a_file_system_without_locks_is_not_guarded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with alone_in(tmp_path, "It is taken."), alone_in(tmp_path, "It is taken."):
+        pass
 
 
 def test_a_place_without_locks_is_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .errors import ConfigError
 
-__all__ = ["alone"]
+__all__ = ["alone", "alone_in"]
 
 
 @contextlib.contextmanager
@@ -49,3 +49,26 @@ def _opened(path: Path) -> Iterator[int]:
         yield file
     finally:
         os.close(file)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, busy: str) -> Iterator[None]:
+    """Hold a folder by itself, so that it holds no file of a lock; not guarded where the file system has no such locks.
+
+    Args:
+        folder: that is there.
+        busy: the refusal.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # of some networks; to train there is better than not to
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(busy) from None
+        yield
+    finally:
+        os.close(handle)

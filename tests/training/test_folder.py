@@ -12,21 +12,37 @@ from equimodal.training.folder import RunFolder
 from equimodal.training.settings import HEADER
 
 
+def opened(folder: RunFolder, *, resume: bool, overwrite: bool) -> None:
+    with folder.opened(resume=resume, overwrite=overwrite):
+        pass
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "run")
-    folder.open(resume=False, overwrite=False)
+    opened(folder, resume=False, overwrite=False)
     write(folder.config, HEADER + '\ndata = "x"\n')
     return folder
 
 
 def test_a_run_offers_both_ways_out(run: RunFolder) -> None:
     with pytest.raises(ConfigError, match=r"already holds a run.*--resume.*--overwrite"):
-        run.open(resume=False, overwrite=False)
-    run.open(resume=True, overwrite=False)
+        opened(run, resume=False, overwrite=False)
+    opened(run, resume=True, overwrite=False)
     assert run.config.exists()
     with pytest.raises(ConfigError, match="either resumed or overwritten"):
-        run.open(resume=True, overwrite=True)
+        opened(run, resume=True, overwrite=True)
+
+
+@pytest.mark.parametrize(("resume", "overwrite"), [(True, False), (False, True)])
+def test_one_process_trains_in_a_folder(run: RunFolder, resume: bool, overwrite: bool) -> None:
+    with run.opened(resume=True, overwrite=False):
+        run.results.write_text("x")
+        with pytest.raises(ConfigError, match=r"^Another process trains in \S*/run: wait until"):
+            opened(run, resume=resume, overwrite=overwrite)
+        assert run.results.exists()
+    opened(run, resume=resume, overwrite=overwrite)
+    assert run.results.exists() is resume
 
 
 def test_overwriting_deletes_what_a_run_writes_and_nothing_else(run: RunFolder) -> None:
@@ -36,7 +52,7 @@ def test_overwriting_deletes_what_a_run_writes_and_nothing_else(run: RunFolder) 
     theirs = [run.path / "notes.txt", run.checkpoint / "mine.bin"]
     for file in [*ours, *theirs]:
         file.write_text("x")
-    run.open(resume=False, overwrite=True)
+    opened(run, resume=False, overwrite=True)
     assert {p for p in run.path.rglob("*") if p.is_file()} == set(theirs)
 
 
@@ -44,23 +60,23 @@ def test_overwriting_deletes_what_a_run_writes_and_nothing_else(run: RunFolder) 
 def test_a_folder_that_is_no_run_is_never_touched(tmp_path: Path, overwrite: bool) -> None:
     (tmp_path / "config.toml").write_text("# something else\n")
     with pytest.raises(ConfigError, match="not a run, and they are never deleted"):
-        RunFolder(tmp_path).open(resume=False, overwrite=overwrite)
+        opened(RunFolder(tmp_path), resume=False, overwrite=overwrite)
     assert (tmp_path / "config.toml").exists()
 
 
 def test_an_empty_folder_will_do_and_a_file_will_not(tmp_path: Path) -> None:
-    RunFolder(tmp_path).open(resume=False, overwrite=False)
+    opened(RunFolder(tmp_path), resume=False, overwrite=False)
     file = tmp_path / "file"
     file.write_text("x")
     with pytest.raises(ConfigError, match="is a file"):
-        RunFolder(file).open(resume=False, overwrite=True)
+        opened(RunFolder(file), resume=False, overwrite=True)
     with pytest.raises(ConfigError, match="cannot be made"):
-        RunFolder(file / "run").open(resume=False, overwrite=False)
+        opened(RunFolder(file / "run"), resume=False, overwrite=False)
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not the folder of a run"):
-        RunFolder(tmp_path / "none").open(resume=True, overwrite=False)
+        opened(RunFolder(tmp_path / "none"), resume=True, overwrite=False)
     assert not (tmp_path / "none").exists()
 
 

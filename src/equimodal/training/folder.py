@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import files
+from .. import files, locks
 from ..errors import ConfigError, TrainingError, WriteError
 from .settings import HEADER
 
@@ -78,24 +78,27 @@ class RunFolder:
                 f"{self.path} is not the folder of a run: it has no config.toml that a run has written."
             )
 
-    def open(self, *, resume: bool, overwrite: bool) -> None:
-        """Make the folder ready for a new run, or leave it as it is to resume.
+    @contextlib.contextmanager
+    def opened(self, *, resume: bool, overwrite: bool) -> Iterator[None]:
+        """Within, the folder is ready for a new run, or as it was to resume, and no other process trains in it.
 
         Raises:
-            ConfigError: it holds something that must not be lost, or there is nothing to resume.
+            ConfigError: it holds something that must not be lost, there is nothing to resume, or another process trains in it.
         """
         self.check(resume=resume, overwrite=overwrite)
-        if resume:
-            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"{self.path} cannot be made: {error.strerror}.") from None
-        if self.is_run():
-            self._clear()
+        busy = f"Another process trains in {self.path}: wait until it has ended, or choose another folder."
+        with locks.alone_in(self.path, busy):
+            self.check(resume=resume, overwrite=overwrite)  # another may have begun since
+            if not resume and self.is_run():
+                self._clear()
+            yield
 
     def check(self, *, resume: bool, overwrite: bool) -> None:
-        """The refusals of `open`, without touching anything."""
+        """The refusals of `opened`, without touching anything."""
         if resume and overwrite:
             raise ConfigError("A run is either resumed or overwritten: choose one.")
         if resume:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,9 +124,8 @@ class Training:
 
     def run(self) -> Run:
         """Everything, from the folder to the results."""
-        self._open()
         begun = self.folder if self.runtime.first and not self.job.resume else None
-        with begun.discarded_on_failure() if begun else nullcontext():
+        with self._opened(), begun.discarded_on_failure() if begun else nullcontext():
             return self._run()
 
     def _run(self) -> Run:
@@ -299,18 +298,19 @@ class Training:
 
     # Folder and checkpoints.
 
-    def _open(self) -> None:
-        if self.folder is None:
-            if self.job.resume:
-                raise ConfigError("There is nothing to resume: name the run's folder.")
+    @contextmanager
+    def _opened(self) -> Iterator[None]:
+        """Within, the run's folder is this process's, if it is the one that writes."""
+        if self.folder is None and self.job.resume:
+            raise ConfigError("There is nothing to resume: name the run's folder.")
+        if self.folder is None or not self.runtime.first:
+            yield
             return
-        if not self.runtime.first:
-            return
-        self.folder.open(resume=self.job.resume, overwrite=self.job.overwrite)
-        if self.job.resume:
-            return
-        self.folder.write_json(self.folder.split, self._split())
-        files.write(self.folder.config, self.settings.to_toml())
+        with self.folder.opened(resume=self.job.resume, overwrite=self.job.overwrite):
+            if not self.job.resume:
+                self.folder.write_json(self.folder.split, self._split())
+                files.write(self.folder.config, self.settings.to_toml())
+            yield
 
     def _split(self) -> dict[str, Any]:
         return {
