@@ -32,6 +32,7 @@ from equimodal.benchmark.store import Record, Store
 from equimodal.benchmark.summary import Line, Summary
 from equimodal.benchmark.train_cell import Shelf
 from equimodal.benchmark.work import Choice
+from equimodal.benchmark.write import write
 from equimodal.errors import ConfigError
 from equimodal.methods import TCM
 from equimodal.report import latex, markdown
@@ -136,6 +137,13 @@ def test_what_is_right_is_what_the_predictions_say(done: Store) -> None:
         == f"p_fused_{t}"
         for i, t in enumerate(file["target"])
     ]
+
+
+def test_the_ending_of_a_file_says_its_format(done: Store, tmp_path: Path) -> None:
+    text = write(done, tmp_path / "a.csv").read_text(encoding="utf-8")
+    assert text == tables.csv_text(Summary.read(done))
+    assert write(done, tmp_path / "a.md").read_text(encoding="utf-8").startswith("# ")
+    assert write(done, tmp_path / "b.md", form="csv").read_text(encoding="utf-8") == text
 
 
 def test_tables(done: Store) -> None:

@@ -23,8 +23,12 @@ def report(
         Path | None, Parameter(show_default="RUN/report.html; of several runs report-A+B.html")
     ] = None,
     form: Annotated[
-        Literal["html", "markdown", "json", "latex", "csv"], Parameter(name="--format")
-    ] = "html",
+        Literal["html", "markdown", "json", "latex", "csv"] | None,
+        Parameter(
+            name="--format",
+            show_default="by the ending of --out: .md, .json, .tex, .csv; else html",
+        ),
+    ] = None,
     samples: Annotated[int, Parameter(validator=Number(gte=0, lte=60))] = 8,
 ) -> None:
     """Write a report on one run, on several side by side, or on a bench, as one file that opens offline.
@@ -51,7 +55,7 @@ def report(
 
         print_text(f"Wrote {write_bench(Store.at(stores[0]), out, form=form)}")
         return
-    if form == "csv":
+    if form == "csv" or (form is None and out is not None and out.suffix.lower() == ".csv"):
         raise ConfigError("--format csv is for a bench; of runs take json.")
     print_text(f"Wrote {write(runs, out, form=form, samples=samples)}")
 

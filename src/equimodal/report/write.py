@@ -15,17 +15,24 @@ from . import html, latex, markdown, plain
 from .page import Page
 from .runs import of_runs, read_all
 
-__all__ = ["Format", "default_file", "write"]
+__all__ = ["FORMATS", "Format", "default_file", "format_of", "write"]
 
 Format = Literal["html", "markdown", "json", "latex"]
 LONGEST = 100  # bytes of the runs' names in that of a file
 
-_FORMATS: dict[Format, tuple[str, Callable[[Page], str]]] = {
+FORMATS: dict[Format, tuple[str, Callable[[Page], str]]] = {
     "html": (".html", html.render),
     "markdown": (".md", markdown.render),
     "json": (".json", plain.render),
     "latex": (".tex", latex.render),
 }
+"""For each the ending of its files, and what makes the text."""
+
+
+def format_of(out: Path | str | None) -> Format:
+    """The format that a file's ending says; html if it says none."""
+    ending = "" if out is None else Path(out).suffix.lower()
+    return next((form for form, (own, _) in FORMATS.items() if own == ending), "html")
 
 
 def default_file(runs: Sequence[Path], form: Format = "html") -> Path:
@@ -33,7 +40,7 @@ def default_file(runs: Sequence[Path], form: Format = "html") -> Path:
 
     Reports on other runs lie beside each other: where names would be long, a digest of all stands for them.
     """
-    ending = _FORMATS[form][0]
+    ending = FORMATS[form][0]
     if len(runs) == 1:
         return runs[0] / f"report{ending}"
     place = runs[0].resolve().parent
@@ -54,7 +61,7 @@ def write(
     runs: Sequence[Path | str],
     out: Path | str | None = None,
     *,
-    form: Format = "html",
+    form: Format | None = None,
     samples: int = 8,
 ) -> Path:
     """Write the report on one or several runs.
@@ -62,7 +69,8 @@ def write(
     Args:
         runs: their folders.
         out: the file; by default `default_file`.
-        form: html is one file that opens offline; markdown and latex hold the tables, json every value unrounded.
+        form: html is one file that opens offline; markdown and latex hold the tables, json every value unrounded. By default
+            what the file's ending says.
         samples: how many test samples are shown; 0: none, and the data are not read.
 
     Returns:
@@ -77,9 +85,10 @@ def write(
         raise ConfigError(
             "Name the folder of at least one run, as in 'equimodal report runs/demo/ibml'."
         )
+    form = form or format_of(out)
     if form == "html" and not html.available():
         raise ConfigError(html.MISSING)
     page = of_runs(read_all(folders), show=samples)
     path = Path(out) if out is not None else default_file(folders, form)
-    files.write(path, _FORMATS[form][1](page))
+    files.write(path, FORMATS[form][1](page))
     return path

@@ -281,6 +281,25 @@ def test_files(folders: list[Path]) -> None:
         write([])
 
 
+def test_the_ending_says_the_format(
+    folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begins = {
+        "a.md": "# ",
+        "a.json": "{",
+        "a.tex": "%",
+        "a.HTML": "<!doctype html>",
+        "a": "<!doctype",
+    }
+    for name, begin in begins.items():
+        path = write(folders, tmp_path / name, samples=0)
+        assert path.read_text(encoding="utf-8").startswith(begin), name
+    path = write(folders, tmp_path / "b.md", form="json", samples=0)
+    assert json.loads(path.read_text(encoding="utf-8"))
+    assert main(["report", str(folders[0]), "--out", str(tmp_path / "b.csv")]) == 2
+    assert "csv is for a bench" in capsys.readouterr().err and not (tmp_path / "b.csv").exists()
+
+
 def test_ten_runs_fit_into_eight_megabytes(folders: list[Path], runs: list[Record]) -> None:
     html = pytest.importorskip("equimodal.report.html")
     if not html.available():
