@@ -57,6 +57,19 @@ def test_a_folder_is_held_without_a_file_in_it(tmp_path: Path) -> None:
         pass
 
 
+def test_a_folder_is_free_although_a_forked_child_lives_on(tmp_path: Path) -> None:
+    with alone_in(tmp_path, "It is taken."):
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+    try:
+        with alone_in(tmp_path, "It is taken."):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 def test_a_file_system_without_locks_is_not_guarded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

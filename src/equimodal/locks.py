@@ -71,4 +71,8 @@ def alone_in(folder: Path, busy: str) -> Iterator[None]:
                 raise ConfigError(busy) from None
         yield
     finally:
+        with contextlib.suppress(
+            OSError
+        ):  # closing alone does not, while a forked child has it open
+            fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)

@@ -215,6 +215,9 @@ def test_groups_are_drawn_whole() -> None:
         statistics.bootstraps(rows), statistics.bootstraps(many, thrice[order] + 7), strict=True
     ):
         assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=1e-6)
+    assert statistics.bootstraps([rows[0], many[1]], thrice)[0] == statistics.bootstraps(rows)[0]
+    [single] = statistics.bootstraps([rows[0]], np.zeros(30, dtype=int))
+    assert np.isnan([single.low, single.high]).all()
     groups = np.array([4, 2, 2, 9, 4, 4, 9, 2, 2, 2])
     right = rng.random((2, 10)) < 0.5
     [found] = statistics.bootstraps([right], groups, draws=100)

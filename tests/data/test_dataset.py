@@ -83,6 +83,16 @@ def test_groups_go_with_their_samples() -> None:
     ):
         one, other = data.subset(last).groups
         assert one != other and other == data.only(["a"]).groups[0]
+    apart = Arrays(
+        {"a": np.zeros((4, 1))}, [0, 1, 0, 1], "xy", groups=[None, None, "p", float("nan")]
+    )
+    assert apart.groups.tolist() == [0, 1, 2, 3]
+    hashed = Arrays({"a": np.zeros((2, 1))}, [0, 1], "xy", groups=[2**70, 2**70])
+    assert hashed.groups.tolist() == [0, 0]
+    with pytest.raises(
+        DataError, match=r"one entry for each sample, \[N\]; here its shape is \[2, 1\]"
+    ):
+        Arrays({"a": np.zeros((2, 1))}, [0, 1], "xy", groups=np.zeros((2, 1)))
     with pytest.raises(DataError, match="groups has 1 row and the targets have 2"):
         Arrays({"a": np.zeros((2, 2))}, [0, 1], "xy", groups=["p"])
 

@@ -260,3 +260,10 @@ def test_an_exported_model_takes_batches_of_any_size(head: type[heads.Head]) -> 
     program = torch.export.export(deployed, (), inputs(), dynamic_shapes=shapes)
     more = inputs(7)
     torch.testing.assert_close(program.module()(**more), deployed(**more))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_traced_encoder_is_one() -> None:
+    traced = torch.jit.trace(nn.Linear(4, 3), torch.zeros(2, 4))
+    model = Multimodal({"a": traced}, heads.Linear({"a": 3}, classes=2))
+    assert model(Batch({"a": torch.ones(5, 4)})).fused.shape == (5, 2)

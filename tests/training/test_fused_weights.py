@@ -145,6 +145,17 @@ def test_the_gain_is_that_of_samples_left_out() -> None:
     assert found.standard_error == pytest.approx(scipy.stats.sem(falls), rel=1e-6)
 
 
+def test_groups_are_left_out_whole() -> None:
+    """Of every sample ten times nothing more is known than of it once, but for the weaker prior."""
+    logits, target = problem(25, noise=(0.0, 0.0))
+    rows = np.repeat(np.arange(25), 10)
+    many = {m: g[rows] for m, g in logits.items()}
+    once, apart = fit_weights(logits, target), fit_weights(many, target[rows])
+    together = fit_weights(many, target[rows], groups=rows)
+    assert not once.better and not together.better and apart.gain > together.gain
+    assert together.weights == apart.weights and together.standard_error > 2 * apart.standard_error
+
+
 def test_few_samples_of_calibrated_logits_seldom_keep_weights() -> None:
     """On the samples that they are fitted on they seem to help in every second draw."""
     logits, target = problem(12 * 25, noise=(0.0, 0.0))

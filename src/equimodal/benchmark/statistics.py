@@ -248,13 +248,14 @@ def bootstraps(
 
     Args:
         rows: each [S, N]; rows may differ in S, and those of other data in N.
-        groups: [N] what the samples of all rows are of, if several are of one: groups are then drawn, whole.
+        groups: [N] what the samples of the rows with N of them are of, if several are of one: groups are then drawn, whole.
         draws, seed: as there.
     """
     found: dict[int, Interval] = {}
     for size in {row.shape[1] for row in rows}:
         alike = [i for i, row in enumerate(rows) if row.shape[1] == size]
-        intervals = _intervals([rows[i].astype(np.float32) for i in alike], draws, seed, groups)
+        of = groups if groups is not None and len(groups) == size else None
+        intervals = _intervals([rows[i].astype(np.float32) for i in alike], draws, seed, of)
         found |= zip(alike, intervals, strict=True)
     return [found[i] for i in range(len(rows))]
 
@@ -284,6 +285,8 @@ def _intervals(
             drawn = _weights(draws, len(row), seed)[part].T
             means[i, part] = (of_runs * drawn).sum(0, dtype=np.float64) / (len(row) * samples)
     bounds = np.quantile(means, [ALPHA / 2, 1 - ALPHA / 2], axis=1)
+    if groups is not None and len(sizes) < 2:  # of one group nothing is known of others
+        bounds = np.full_like(bounds, np.nan)
     centres = [float(row.mean(dtype=np.float64)) for row in rows]
     return [
         Interval(centre, float(low), float(high))

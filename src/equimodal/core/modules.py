@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+import torch
 from torch import nn
 
 from ..errors import ConfigError
@@ -17,7 +18,8 @@ def require_initialised(component: object) -> None:
     Raises:
         ConfigError: it does not; the sentence names the class and the call.
     """
-    if not isinstance(component, nn.Module) or "_modules" in vars(component):
+    scripted = isinstance(component, torch.jit.ScriptModule)  # keeps its parts elsewhere
+    if not isinstance(component, nn.Module) or scripted or "_modules" in vars(component):
         return
     owner, base, *_ = (cls for cls in type(component).__mro__ if "__init__" in vars(cls))
     _, *taken = inspect.signature(vars(base)["__init__"]).parameters.values()

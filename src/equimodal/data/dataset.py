@@ -296,9 +296,15 @@ def group_codes(
         raise DataError(
             f"groups has {counted(len(groups), 'row')} and the targets have {samples}; they must be as many."
         )
+    if isinstance(groups, Tensor | np.ndarray) and groups.ndim != 1:
+        raise DataError(
+            f"groups has one entry for each sample, [N]; here its shape is {list(groups.shape)}."
+        )
     names = groups.tolist() if isinstance(groups, Tensor | np.ndarray) else list(groups)
-    if all(isinstance(name, int) for name in names):
+    if all(isinstance(name, int) and abs(name) < 2**63 for name in names):
         return torch.tensor(names, dtype=torch.long)
+    # Who has no group stands by himself, as in a manifest; NaN is not equal to itself.
+    names = [object() if name is None or name != name else name for name in names]
     code: dict[Hashable, int] = {}
     return torch.tensor([code.setdefault(name, len(code)) for name in names], dtype=torch.long)
 

@@ -83,11 +83,15 @@ def conditional(
     known, asked = _samples(train, names, seed), _samples(test, names, seed)
     known, asked = _reduced(known, asked)
     found = {pair: _kept(known, asked, pair) for pair in pairs}
-    kept = {pair: rows for pair, rows in found.items() if len(rows)}
+    groups = None if test.groups is None else test.groups[_rows(test, seed)]
+    kept = {
+        pair: rows
+        for pair, rows in found.items()
+        if len(rows) and (groups is None or len(np.unique(groups[rows.numpy()])) > 1)
+    }
     if not kept:
         return ()
     estimator = _trained(known, list(kept), test.classes, seed)
-    groups = None if test.groups is None else test.groups[_rows(test, seed)]
     return tuple(_read(estimator, asked, pair, rows, seed, groups) for pair, rows in kept.items())
 
 

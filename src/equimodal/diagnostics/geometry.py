@@ -260,7 +260,7 @@ def _intervals(figures: list[Figure], seed: int, groups: Classes | None) -> list
     known = [i for i, (whole, without) in enumerate(figures)
              if len(without) and np.isfinite([whole, *without]).all()]  # fmt: skip
     found: list[Interval | None] = [None] * len(figures)
-    if known:
+    if known and (groups is None or len(np.unique(groups)) > 1):
         n = len(figures[0][1])
         influence = [(n - 1) * (without.mean() - without) for _, without in figures]
         values = [figures[i][0] + influence[i] for i in known]

@@ -30,6 +30,7 @@ from ..core import Classification, Method, Task
 from ..data.splits import Splits
 from ..errors import ConfigError, DataError
 from ..models import Multimodal
+from .groups import mean_spread
 
 PARTS = 10
 """Into which the validation split is cut; of fewer samples each is a part."""
@@ -86,6 +87,7 @@ def fit_weights(
     target: Tensor,
     present: Mapping[str, Tensor] | None = None,
     task: Task | None = None,
+    groups: NDArray[np.int64] | None = None,
 ) -> FittedFusion:
     """Fit one weight per modality.
 
@@ -94,6 +96,7 @@ def fit_weights(
         target: [N].
         present: for each modality [N] booleans; one that is not named is present in every sample.
         task: owns the loss; single-label classification by default.
+        groups: [N] what the samples are of, if several are of one: a group is then left out whole.
 
     Raises:
         DataError: there is no sample, or a logit is not finite.
@@ -105,8 +108,8 @@ def fit_weights(
     if not bool(logits.isfinite().all()):
         raise DataError("Fitted fusion needs finite unimodal logits of all validation samples.")
     theta = _fitted(logits, target, task, torch.zeros(len(logits), dtype=torch.float64))
-    falls = _falls(logits, target, task, theta)
-    error = float(falls.std()) / math.sqrt(len(falls)) if len(falls) > 1 else math.inf
+    falls = _falls(logits, target, task, theta, groups)
+    error = mean_spread(falls.numpy(), groups)
     weights = dict(zip(unimodal, theta.exp().tolist(), strict=True))
     return FittedFusion(weights, float(falls.mean()), error, len(falls))
 
@@ -133,10 +136,14 @@ def _fitted(logits: Tensor, target: Tensor, task: Task, start: Tensor) -> Tensor
 
 
 @torch.no_grad()
-def _falls(logits: Tensor, target: Tensor, task: Task, theta: Tensor) -> Tensor:
+def _falls(
+    logits: Tensor, target: Tensor, task: Task, theta: Tensor, groups: NDArray[np.int64] | None
+) -> Tensor:
     """[N]: how far the loss of each sample falls with the weights that the other parts say; from θ of all they are near."""
     falls = torch.zeros(len(target), dtype=torch.float64)
-    part = torch.from_numpy(np.random.default_rng(0).permutation(len(target)) % PARTS)
+    units = np.arange(len(target)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    order = np.random.default_rng(0).permutation(int(units.max()) + 1)
+    part = torch.from_numpy(order[units] % PARTS)
     for number in part.unique():
         here, others = part == number, part != number
         if others.any():

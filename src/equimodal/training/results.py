@@ -115,7 +115,7 @@ def figures(
             of = None if groups is None else groups[said.index[said.present[name]]].numpy()
             test["modalities"][name] |= _of_probe(right, of)
     asked = collect(learner, batches(data.val, size)) if len(data.val) else None
-    fusion = _fitted_fusion(learner, asked, settings.fit_fusion)
+    fusion = _fitted_fusion(learner, asked, settings.fit_fusion, data.val.groups)
     test["fitted"] = None
     if fusion is not None:
         fitted = replace(said, fused=fuse(said.unimodal, fusion["weights"], said.present))
@@ -134,12 +134,13 @@ def _of_probe(
 
 
 def _fitted_fusion(
-    learner: Balanced, val: Predictions | None, choice: str
+    learner: Balanced, val: Predictions | None, choice: str, groups: torch.Tensor | None
 ) -> dict[str, Any] | None:
     """None where it is off, or there is nothing to fit or to fit on."""
     if choice == "off" or val is None or not is_sum(learner.model, learner.method):
         return None
-    found = fit_weights(val.unimodal, val.target, val.present, learner.task)
+    of = None if groups is None else groups[val.index].numpy()
+    found = fit_weights(val.unimodal, val.target, val.present, learner.task, of)
     return found.figures(kept=choice == "on" or found.better)
 
 

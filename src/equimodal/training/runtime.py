@@ -16,6 +16,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -32,6 +33,8 @@ from .settings import Settings
 __all__ = ["Interrupt", "Runtime", "in_processes", "must_spawn", "speaks"]
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(hours=2)
 
 
 def must_spawn(settings: Settings) -> bool:
@@ -72,7 +75,9 @@ class Runtime:
             torch.cuda.set_device(self.device)
             torch.backends.cudnn.deterministic = True  # the same run twice gives the same bits
         if self._joined:
-            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+            # The others wait while the first evaluates, which may take longer than NCCL's own ten minutes.
+            backend = "nccl" if self.device.type == "cuda" else "gloo"
+            dist.init_process_group(backend, timeout=PATIENCE)
         self.precision = settings.precision
         self.dtype = torch.float64 if settings.precision == "64" else torch.float32
         self.rank, self.world = distributed.rank(), distributed.processes()

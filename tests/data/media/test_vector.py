@@ -100,6 +100,12 @@ def test_arrays_of_hdf5_are_named_with_their_groups(tmp_path: Path) -> None:
         Vector().decode(path)
     with pytest.raises(DataError, match="a.h5: words/00 is no array of numbers"):
         Vector(variable="words/00").decode(path)
+    with h5py.File(path, "a") as file:
+        file["gone"], file["waves"] = h5py.SoftLink("/nowhere"), np.ones(3, dtype=complex)
+    with pytest.raises(DataError, match="a.h5 is cut off, damaged or not HDF5 .*open object"):
+        Vector(variable="gone").decode(path)
+    with pytest.raises(DataError, match="a.h5: waves is no array of numbers, but of type complex"):
+        Vector(variable="waves").decode(path)
     path.write_bytes(path.read_bytes()[:600])
     with pytest.raises(DataError, match=r"a\.h5 is cut off, damaged or not HDF5"):
         Vector().decode(path)

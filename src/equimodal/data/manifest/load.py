@@ -50,8 +50,11 @@ class AbsentError(DataError):
     """
 
     def __init__(self, what: str, advice: str) -> None:
-        super().__init__(f"{what}, {advice}")
-        self.what = what
+        super().__init__(what, advice)  # both, so that another process can send it
+        self.what, self.advice = what, advice
+
+    def __str__(self) -> str:
+        return f"{self.what}, {self.advice}"
 
 
 class Opened:

@@ -80,7 +80,7 @@ def _h5(path: Path, variable: str) -> NDArray[np.float64]:
             if not held:
                 file.visititems(keep)
             return _chosen(path, held, variable)
-    except OSError as error:
+    except (OSError, KeyError) as error:  # a link to what is not there is a KeyError
         raise DataError(f"{path} is cut off, damaged or not HDF5 ({error}).") from None
 
 
@@ -91,6 +91,8 @@ def _chosen(path: Path, held: Mapping[str, Any], variable: str) -> NDArray[np.fl
         raise DataError(
             f"{path} has the arrays {', '.join(names) or 'none'}; name one by the option variable."
         )
+    if held[name].dtype.kind not in "biuf":
+        raise DataError(f"{path}: {name} is no array of numbers, but of type {held[name].dtype}.")
     try:
         return np.asarray(held[name], dtype=np.float64)
     except (ValueError, TypeError) as error:
