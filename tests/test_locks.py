@@ -57,13 +57,13 @@ def test_a_folder_is_held_without_a_file_in_it(tmp_path: Path) -> None:
         pass
 
 
-def test_a_folder_is_free_although_a_forked_child_lives_on(tmp_path: Path) -> None:
-    with alone_in(tmp_path, "It is taken."):
+def test_a_lock_is_free_although_a_forked_child_lives_on(tmp_path: Path) -> None:
+    with alone_in(tmp_path, "It is taken."), alone(tmp_path / "lock", busy):
         child = os.fork()
         if child == 0:
             signal.pause()
     try:
-        with alone_in(tmp_path, "It is taken."):
+        with alone_in(tmp_path, "It is taken."), alone(tmp_path / "lock", busy):
             pass
     finally:
         os.kill(child, signal.SIGKILL)

@@ -45,10 +45,8 @@ def _opened(path: Path) -> Iterator[int]:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
-    try:
+    with _released(file):
         yield file
-    finally:
-        os.close(file)
 
 
 @contextlib.contextmanager
@@ -63,16 +61,21 @@ def alone_in(folder: Path, busy: str) -> Iterator[None]:
         ConfigError: another process holds it.
     """
     handle = os.open(folder, os.O_RDONLY)
-    try:
+    with _released(handle):
         with contextlib.suppress(OSError):  # of some networks; to train there is better than not to
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ConfigError(busy) from None
         yield
+
+
+@contextlib.contextmanager
+def _released(handle: int) -> Iterator[None]:
+    """Within, a lock may be taken; after it none is held, which closing alone does not do while a forked child has it open."""
+    try:
+        yield
     finally:
-        with contextlib.suppress(
-            OSError
-        ):  # closing alone does not, while a forked child has it open
+        with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)

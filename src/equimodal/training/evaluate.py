@@ -36,6 +36,7 @@ __all__ = [
     "probed",
 ]
 
+Data = Dataset | Iterable[Batch]
 PROBE_ROWS = 10_000
 """The most training rows that a linear probe is fitted on."""
 
@@ -318,8 +319,8 @@ def extract(learner: Balanced, data: Iterable[Batch]) -> dict[str, Features]:
 
 def probe(
     model: Balanced | Multimodal,
-    train: Dataset | Iterable[Batch],
-    test: Dataset | Iterable[Batch],
+    train: Data,
+    test: Data,
     *,
     batch_size: int = 256,
     rows: int = PROBE_ROWS,
@@ -330,21 +331,19 @@ def probe(
     Logistic regression with C = 1 on standardised evaluation-mode training features, at most `rows` of them, drawn at
     random; only samples that have the modality. NaN where train or test has none.
     """
-    found = probed(model, train, test, batch_size=batch_size, rows=rows, seed=seed)
+    found = probed(_learner(model), train, test, batch_size, rows, seed)
     return {m: float(right.mean()) if len(right) else float("nan") for m, right in found.items()}
 
 
 def probed(
-    model: Balanced | Multimodal,
-    train: Dataset | Iterable[Batch],
-    test: Dataset | Iterable[Batch],
-    *,
-    batch_size: int = 256,
+    learner: Balanced,
+    train: Data,
+    test: Data,
+    batch_size: int,
     rows: int = PROBE_ROWS,
     seed: int = 0,
 ) -> dict[str, NDArray[np.bool_]]:
     """For each modality whether the classifier of `probe` is right of each test sample that has it; of none without train."""
-    learner = _learner(model)
     known = extract(learner, batches(train, batch_size))
     asked = extract(learner, batches(test, batch_size))
     return {m: _probed(known[m], asked[m], rows, seed) for m in known}

@@ -111,7 +111,7 @@ def figures(
     groups = data.test.groups
     test = score(said, learner.task, groups).figures()
     if settings.probe:
-        for name, right in probed(learner, data.train, data.test, batch_size=size).items():
+        for name, right in probed(learner, data.train, data.test, size).items():
             of = None if groups is None else groups[said.index[said.present[name]]].numpy()
             test["modalities"][name] |= _of_probe(right, of)
     asked = collect(learner, batches(data.val, size)) if len(data.val) else None
