@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import signal
@@ -67,7 +68,13 @@ def test_a_folder_that_cannot_be_made_is_named(old: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("of what is written"), KeyboardInterrupt(), gzip.BadGzipFile("cut off")]
+    "error",
+    [
+        ValueError("of what is written"),
+        KeyboardInterrupt(),
+        gzip.BadGzipFile("cut off"),
+        OSError(errno.EIO, "of what is read, perhaps"),
+    ],
 )
 def test_what_fails_meanwhile_leaves_the_old_file(old: Path, error: BaseException) -> None:
     def work() -> None:

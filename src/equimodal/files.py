@@ -100,9 +100,8 @@ def _remove(part: Path) -> None:
 def _is_about(error: OSError, part: Path) -> bool:
     """Whether writing failed, and not the reading of what is written, which names another file or is no error of the system."""
     if error.filename is None:
-        return (
-            error.errno in _FULL
-        )  # of another, as of a disk that fails, it is not known which file it is
+        # Of another one, as of a disk that fails, it is not known which of the files it is about.
+        return error.errno in _FULL
     named = Path(str(error.filename))
     return named.is_relative_to(part) or part.is_relative_to(named)
 

@@ -226,3 +226,11 @@ def test_maps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     features = {m: torch.tensor(draw(900, 3, seed=i)) for i, m in enumerate("ab")}
     target, there = np.arange(900) % 3, dict.fromkeys("ab", np.ones(900, bool))
     assert len(maps(features, target, there)[0].x) == 40
+
+
+def test_of_one_group_there_is_no_interval() -> None:
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    target, there = np.arange(40) % 2, np.ones(40, dtype=bool)
+    for groups, known in ((np.arange(40) // 20, True), (np.zeros(40, dtype=int), False)):
+        found = clouds({"a": x}, target, {"a": there}, groups=groups)["a"]
+        assert (found.uniformity is not None) is known

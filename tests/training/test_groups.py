@@ -19,8 +19,9 @@ from equimodal.data import Arrays, Splits
 from equimodal.diagnostics.intervals import rate
 from equimodal.report.runs.intervals import difference, mean
 from equimodal.report.text import results
-from equimodal.training.evaluate import evaluate
+from equimodal.training.evaluate import batches, collect, evaluate
 from equimodal.training.fit import fit
+from equimodal.training.fused_weights import fit_weights
 from equimodal.training.groups import effective_samples, mean_spread, worth
 from fixtures import small
 from fixtures.bench import Here
@@ -71,7 +72,7 @@ def grouped(data: Arrays, size: int) -> Arrays:
 @pytest.fixture(scope="module")
 def splits() -> Splits:
     data = small.splits(2, 0.3)
-    return Splits("small", data.train, data.val, grouped(data.test, 3))
+    return Splits("small", data.train, grouped(data.val, 2), grouped(data.test, 3))
 
 
 def test_a_run_says_what_its_test_samples_are_worth(
@@ -80,7 +81,12 @@ def test_a_run_says_what_its_test_samples_are_worth(
     run = fit(small.model(), splits, epochs=2, batch_size=8, device="cpu", out=tmp_path / "run")
     test = run.results["test"]
     assert test["samples"] == 72 and test["groups"] == 24
-    assert run.results["val"]["groups"] is None
+    assert run.results["val"]["groups"] == 21
+    asked = collect(run.learner, batches(splits.val, 8))
+    known = fit_weights(
+        asked.unimodal, asked.target, asked.present, groups=splits.val.groups.numpy()
+    )
+    assert run.results["fusion"]["standard_error"] == known.standard_error
     once = evaluate(run.model, small.splits(2, 0.3).test)
     for name, score in once.decoupled.items():
         assert test["modalities"][name]["decoupled"] == score.accuracy
